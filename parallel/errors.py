@@ -1,0 +1,15 @@
+"""What `parallel` refuses, as exceptions whose message is meant for a person and printed without a traceback."""
+
+
+class ParallelError(Exception):
+    """Base of the errors of this package. The command line prints the message alone and exits with code 2."""
+
+    user_error = True
+
+
+class UnsupportedLayout(ParallelError):
+    """A combination of sizes and options that cannot work; the message names the nearest valid choice."""
+
+
+class CheckpointError(ParallelError):
+    """A checkpoint that is missing, damaged, or does not fit the model; the message names the file or the key."""

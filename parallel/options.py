@@ -1,0 +1,40 @@
+"""The engine's choices and which of them go together. Loads nothing heavy: a configuration is refused before torch."""
+
+from dataclasses import dataclass
+
+from parallel.errors import UnsupportedLayout
+from parallel.topology import Topology
+
+PRECISIONS = ("fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """zero_stage: what DeepSpeed splits over data parallel ranks: 1 optimizer states, 2 gradients too.
+
+    precision: of weights and activations; gradients are summed and the optimizer works in fp32 either way.
+    clip: largest norm of the whole gradient; 0 for no clipping.
+    """
+
+    zero_stage: int = 1
+    precision: str = "fp32"
+    clip: float = 1.0
+
+
+def check(topology: Topology, options: EngineOptions) -> None:
+    """Raises UnsupportedLayout for every combination that is wrong, hangs, or has not been proved equal to one process."""
+    topology.check()
+    if options.precision not in PRECISIONS:
+        raise UnsupportedLayout(f"engine.precision={options.precision}: choose engine.precision=fp32 or bf16.")
+    if not options.clip >= 0:
+        raise UnsupportedLayout(f"engine.clip={options.clip}: choose a norm above 0, or 0 for no clipping.")
+    if options.zero_stage not in (1, 2):
+        raise UnsupportedLayout(
+            f"engine.zero_stage={options.zero_stage} is not supported: choose engine.zero_stage=1 (or 2, which splits the "
+            "gradients as well). DeepSpeed's stage 0 clips wrongly in bf16 and with experts."
+        )
+    if topology.pipeline > 1 and options.zero_stage > 1:
+        raise UnsupportedLayout(
+            f"engine.zero_stage={options.zero_stage} does not work with parallel.pipeline={topology.pipeline} (DeepSpeed "
+            "would reduce a gradient more than once): choose engine.zero_stage=1."
+        )
