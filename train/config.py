@@ -1,0 +1,191 @@
+"""The settings of a training stage, as typed dataclasses: the schema behind `conf/`.
+
+Every value that a YAML file or an override may set is a field here, so that an unknown name or a wrong type is refused while the
+configuration is composed. Values that are well typed but impossible are refused by `train.validate`. Nothing here imports torch.
+
+Two fields of DESIGN's table of stages have no home of their own: what a stage starts from and what it trains (`stage.start_from`,
+`stage.frozen`).
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class EncoderConfig:
+    """DeepEncoder: a windowed branch (SAM-like), a 16x compressor, and a global branch (CLIP-like).
+
+    All widths are features; `window_mlp` and `global_mlp` are hidden features of the feed-forward layers. The width of the global branch is
+    the compressor's last width.
+    """
+
+    image_size: int = 128  # pixels a side of the square view
+    patch: int = 8  # pixels a side of one patch; a vision token covers 4 x 4 patches
+    window_width: int = 64
+    window_depth: int = 2
+    window_heads: int = 4
+    window_size: int = 4  # patches a side of one attention window
+    global_layers: list[int] = field(default_factory=lambda: [1])  # layers of the windowed branch that attend to the whole page
+    window_mlp: int = 256
+    neck_width: int = 64
+    compressor_widths: list[int] = field(default_factory=lambda: [128, 128])  # after each of the two stride-2 convolutions
+    global_depth: int = 2
+    global_heads: int = 4
+    global_mlp: int = 512
+
+
+@dataclass
+class DecoderConfig:
+    """The mixture-of-experts language model that reads the vision tokens."""
+
+    layers: int = 3
+    width: int = 128
+    heads: int = 4
+    ffn: int = 384  # hidden features of the dense feed-forward layers
+    dense_layers: int = 1  # the first layers, which have no experts
+    experts: int = 8  # routed experts of each later layer
+    experts_per_token: int = 2
+    expert_ffn: int = 96  # hidden features of one expert
+    shared_experts: int = 1  # experts that see every token, of `expert_ffn` features each
+    vocab_size: int = 512
+    max_length: int = 512  # positions, vision tokens included
+    rope_theta: float = 10000.0
+    norm_eps: float = 1e-6
+    aux_loss: float = 0.001  # weight of the per-sequence load-balancing loss
+
+
+@dataclass
+class ModelConfig:
+    """One architecture; the files of `conf/model/` differ in numbers only."""
+
+    name: str = "tiny"
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    glyph_classes: int = 256  # classes of the glyph map (data_pipeline.record.GLYPH_CLASSES)
+    glyph_heads: bool = True  # heads that predict the glyph map; needed where the objective weighs it
+
+
+@dataclass
+class ParallelConfig:
+    """How one replica of the model is split over processes; the data-parallel size is what remains of the world."""
+
+    tensor: int = 1
+    pipeline: int = 1
+    expert: int = 1
+
+
+@dataclass
+class EngineConfig:
+    """How a step is computed: ZeRO stage, number format, gradient clipping."""
+
+    zero_stage: int = 1
+    precision: str = "fp32"  # "fp32" | "bf16" (gradients are accumulated in fp32 either way)
+    clip: float = 1.0  # largest global gradient norm; 0 turns clipping off
+
+
+@dataclass
+class OptimConfig:
+    """The optimizer and the learning-rate schedule (linear warm-up, then `schedule`)."""
+
+    name: str = "adamw"
+    lr: float = 4e-3
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
+    weight_decay: float = 0.05
+    eps: float = 1e-8
+    warmup_steps: int = 50
+    schedule: str = "cosine"  # "cosine" | "step" | "constant"
+    final_fraction: float = 0.05  # of `lr`, at the end of the cosine
+    step_milestones: list[float] = field(default_factory=lambda: [0.6, 0.9])  # fractions of the run; schedule=step
+    step_factor: float = 0.316  # `lr` is multiplied by this at each milestone; schedule=step
+
+
+@dataclass
+class SourceConfig:
+    """One shard set and its share in the mixture."""
+
+    path: str = "???"
+    weight: int = 1  # samples of this source in each cycle of sum(weights) samples
+
+
+@dataclass
+class DataConfig:
+    """What is read: training mixture, held-out pages, floor pages, and how they are batched."""
+
+    root: str = "runs/pages"  # folder of shard sets that the paths below are usually in
+    train: dict[str, SourceConfig] = field(default_factory=dict)
+    held_out: dict[str, SourceConfig] = field(default_factory=dict)
+    floor: dict[str, SourceConfig] = field(default_factory=dict)  # pages of random text, under the names of `held_out`
+    tokenizer: str = "bytes"  # "bytes", or the path of a tokenizer.json
+    image_size: int = 128  # pixels a side of the view that the model gets
+    max_length: int = 512  # tokens of the longest row, vision tokens included
+    global_batch: int = 16  # pages in one optimizer step, over all processes
+    micro_batch: int = 16  # pages in one forward pass of one process
+    shuffle_window: int = 4  # shards that are mixed with each other
+    max_bad_fraction: float = 0.001  # of samples; above it the run stops
+
+
+@dataclass
+class CurriculumConfig:
+    """Sources join level by level, when the newest ones are read well enough."""
+
+    levels: list[list[str]] = field(default_factory=list)  # source names that each level adds; [] = all sources from the start
+    advance_at: float = 0.85  # held-out next-token accuracy on the newest source
+    check_every: int = 50  # steps
+    max_steps: int = 1000  # steps in one level, after which the next begins regardless
+
+
+@dataclass
+class ObjectiveConfig:
+    """Weights of the losses that are added to next-token cross-entropy (weight 1)."""
+
+    patch_glyphs: float = 0.0  # glyph map, predicted from each patch of the windowed branch
+    token_glyphs: float = 0.0  # glyph map, predicted from each vision token
+
+
+@dataclass
+class StageConfig:
+    """What makes a stage: where it starts, what it trains, on which losses, for how long."""
+
+    name: str = "pretrain"
+    steps: int = 1000
+    start_from: str | None = None  # checkpoint folder whose weights are the start
+    frozen: list[str] = field(default_factory=list)  # prefixes of module names that stay as they are
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    checkpoint_every: int = 200  # steps
+    evaluate_every: int = 200  # steps
+    keep_checkpoints: int = 2
+    evaluation_pages: int = 64  # held-out pages of each source in an evaluation during training
+
+
+@dataclass
+class LoggerConfig:
+    """Where metrics go besides `metrics.jsonl`."""
+
+    wandb: str = "disabled"  # "offline" | "online" | "disabled"
+    project: str = "microfiche"
+    console_every: int = 20  # steps
+
+
+@dataclass
+class RunConfig:
+    """Where a run lives and on what it runs."""
+
+    name: str = "default"
+    directory: str = "runs"  # the run's folder is DIRECTORY/NAME
+    resume: bool = True  # continue from the newest valid checkpoint of this run, if there is one
+    device: str = "auto"  # "auto" | "cpu" | "cuda"
+
+
+@dataclass
+class Config:
+    """Everything `python -m train` needs to know."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    stage: StageConfig = field(default_factory=StageConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    seed: int = 0
