@@ -1,0 +1,123 @@
+"""The training loop: read, step, log; now and then look at held-out pages and save. One screen, in the order it happens."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from data_pipeline.stream import Cursor, Stream
+from parallel.engine import Engine, StepOutput
+from train.config import Config
+from train.curriculum import Curriculum
+from train.monitor import Monitor
+from train.optimizer import learning_rate
+from train.signals import StopFlag
+
+Probe = Callable[[], dict[str, dict[str, float]]]  # source -> {"accuracy", "cross_entropy", "image_gain"} on held-out pages
+
+
+@dataclass
+class Progress:
+    """What a run has done so far; a checkpoint holds it whole."""
+
+    step: int = 0
+    tokens: int = 0
+    pages: int = 0
+    seconds: float = 0.0
+
+    def count(self, output: StepOutput, pages: int, seconds: float) -> None:
+        """Adds one step."""
+        self.step += 1
+        self.tokens += int(output.weights["tokens"])
+        self.pages += pages
+        self.seconds += seconds
+
+
+@dataclass
+class Run:
+    """The parts of one stage, built and ready; `train` moves them."""
+
+    config: Config
+    engine: Engine
+    stream: Stream
+    curriculum: Curriculum
+    probe: Probe
+    monitor: Monitor
+    stop: StopFlag
+    progress: Progress
+    save: Callable[[], None]
+
+
+def train(run: Run) -> bool:
+    """Runs the stage to its last step; True when it got there, False when a signal asked it to stop (state is saved)."""
+    stage, progress = run.config.stage, run.progress
+    saved_at = progress.step
+    while progress.step < stage.steps:
+        started = time.monotonic()
+        rate = learning_rate(run.config.optim, progress.step, stage.steps)
+        run.engine.set_learning_rate(rate)
+        batches = run.stream.next_step()
+        waited = time.monotonic() - started
+        output = run.engine.train_step(batches)
+        seconds = time.monotonic() - started
+        progress.count(output, run.config.data.global_batch, seconds)
+        run.monitor.step(progress.step, step_values(run, output, rate, seconds, waited))
+        if _due(progress.step, stage.evaluate_every, stage.steps):
+            evaluate(run)
+        if _due(progress.step, stage.checkpoint_every, stage.steps):
+            run.save()
+            saved_at = progress.step
+        if run.stop.requested_anywhere():
+            break
+    if saved_at < progress.step:
+        run.save()
+    return progress.step >= stage.steps
+
+
+def evaluate(run: Run) -> None:
+    """Looks at held-out pages, logs what the model reads there, and lets the curriculum move on."""
+    found = run.probe()
+    values: dict[str, Any] = {f"{metric}/{source}": value for source, row in found.items() for metric, value in row.items()}
+    easiest = next(iter(found))
+    values["image_gain"] = found[easiest]["image_gain"]
+    run.monitor.evaluation(run.progress.step, values)
+    if run.curriculum.observe(run.progress.step, {source: row["accuracy"] for source, row in found.items()}):
+        run.stream.set_weights(run.curriculum.shares())
+        run.monitor.note(f"curriculum: level {run.curriculum.level} adds {', '.join(run.curriculum.newest())}")
+
+
+def step_values(run: Run, output: StepOutput, rate: float, seconds: float, waited: float) -> dict[str, Any]:
+    """One line of metrics.jsonl: means over the step, nats a token or a cell."""
+    values: dict[str, Any] = {"loss": output.loss, "grad_norm": output.grad_norm, "lr": rate, "skipped": output.skipped}
+    for name in ("patch_glyphs", "token_glyphs"):
+        if name in output.sums:
+            values[name] = output.sums[name] / max(output.weights["cells"], 1.0)
+    return values | {
+        "tokens": run.progress.tokens,
+        "pages": run.progress.pages,
+        "seconds": seconds,
+        "data_wait": waited,
+        "tokens_per_second": output.weights["tokens"] / seconds,
+        "pages_per_second": run.config.data.global_batch / seconds,
+        "level": run.curriculum.level,
+    }
+
+
+def state_of(run: Run) -> dict[str, Any]:
+    """What a checkpoint keeps beside the tensors; `restore` is its inverse."""
+    return {
+        "progress": vars(run.progress).copy(),
+        "cursor": run.stream.cursor.to_json(),
+        "curriculum": run.curriculum.state(),
+    }
+
+
+def restore(run: Run, state: dict[str, Any]) -> None:
+    """Continues where `state` was saved: counters, curriculum, place in the data."""
+    vars(run.progress).update(state["progress"])
+    run.curriculum.restore(state["curriculum"])
+    run.stream.seek(Cursor.from_json(state["cursor"]))
+
+
+def _due(step: int, every: int, last: int) -> bool:
+    return step == last or (every > 0 and step % every == 0)

@@ -1,0 +1,73 @@
+"""What is minimised: the next token of the text, and while the encoder is young the map of glyphs on the page.
+
+Shapes: B rows, L positions, V views, G glyph cells a side, C glyph classes.
+
+A model of this kind can lower its loss for a long time without ever looking at the page: it becomes a language model.
+The glyph map ends that: the renderer knows which character covers each cell, and two small heads must say it, one from
+the patches of the window branch, one from the vision tokens. The heads are dropped at export; weight 0 switches a map off.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from megatron.core.tensor_parallel import vocab_parallel_cross_entropy
+from torch import Tensor
+
+from data_pipeline.batch import MicroBatch
+from data_pipeline.record import IGNORE_GLYPH
+
+NO_LABEL = -100
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """Cross-entropy of the next token plus the weighted cross-entropies of the two glyph maps.
+
+    patch_glyphs, token_glyphs: weights of the maps read off patches and off vision tokens; 0 leaves a map out.
+    """
+
+    patch_glyphs: float = 0.0
+    token_glyphs: float = 0.0
+
+    def __call__(
+        self, module: torch.nn.Module, batch: MicroBatch, normalizers: Mapping[str, float]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss to differentiate, and sums for the log: "loss" over tokens, each glyph map over cells, in nats.
+
+        `normalizers`: what one unit of each weight counts ("tokens", "cells"), as the engine hands it out, so that the
+        gradient is that of the mean over the whole step however it is cut into micro-batches and ranks.
+        """
+        with_glyphs = self.patch_glyphs > 0 or self.token_glyphs > 0
+        output = module(batch, with_glyphs=with_glyphs)
+        tokens = token_cross_entropy(output.logits, batch.labels).sum()
+        loss, sums = tokens / normalizers["tokens"], {"loss": tokens.detach()}
+        for name, weight, logits in (
+            ("patch_glyphs", self.patch_glyphs, output.patch_glyphs),
+            ("token_glyphs", self.token_glyphs, output.token_glyphs),
+        ):
+            if weight > 0:
+                cells = glyph_cross_entropy(logits, batch)
+                loss = loss + weight * cells / max(normalizers["cells"], 1.0)
+                sums[name] = cells.detach()
+        return loss, sums
+
+
+def token_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """[B, L] nats, 0 where there is no label. logits [B, L, vocabulary or this tensor rank's part of it]."""
+    counted = labels != NO_LABEL
+    # megatron's function subtracts the maximum in place: it gets a copy in fp32.
+    losses = vocab_parallel_cross_entropy(logits.float().clone(), labels.masked_fill(~counted, 0))
+    return losses * counted
+
+
+def glyph_cross_entropy(logits: Tensor, batch: MicroBatch) -> Tensor:
+    """Sum over the known cells of all pages, in nats. logits [V, G, G, C]; classes beyond C share the last one."""
+    if batch.glyphs is None:
+        return logits.sum() * 0.0  # every head gets a gradient on every rank, pages or not
+    classes = logits.shape[-1]
+    labels = batch.glyphs.long()
+    labels = torch.where(labels == IGNORE_GLYPH, NO_LABEL, labels.clamp(max=classes - 1))
+    labels = torch.where((batch.view_of >= 0)[:, None, None], labels, NO_LABEL)
+    return F.cross_entropy(logits.float().flatten(0, 2), labels.flatten(), ignore_index=NO_LABEL, reduction="sum")
