@@ -1,0 +1,152 @@
+"""What a run tells while it runs: `metrics.jsonl` (the truth), `status.json`, one calm console line, and wandb if it will.
+
+Order of trust: a line is in metrics.jsonl before anything else hears of it, and nothing that happens to the console or to
+wandb can stop a run or change that file. Only rank 0 writes; on the other ranks every method does nothing.
+"""
+
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+
+from train.logger import WandbLogger
+from train.run_folder import keep_until, plain, write_json
+
+
+class LoggerSettings(Protocol):
+    """The part of the configuration (group `logger`) that the monitor reads."""
+
+    wandb: str  # "online", "offline" or "disabled"
+    project: str
+    console_every: int
+
+
+class Monitor:
+    """Writes what one stage does into its run folder.
+
+    `start_step` is the step the stage resumes from (0 for a fresh start): later lines of metrics.jsonl belong to work that
+    was lost with the interrupted process and will be done again, so they are removed; a half-written last line too.
+    """
+
+    def __init__(
+        self,
+        run_folder: Path,
+        logger: LoggerSettings,
+        total_steps: int,
+        rank: int = 0,
+        *,
+        start_step: int = 0,
+        name: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        console: Console | None = None,
+    ) -> None:
+        self.folder = run_folder
+        self.active = rank == 0
+        self.total_steps = total_steps
+        self._every = max(1, logger.console_every)
+        self._last_step = start_step
+        self._image_gain: float | None = None
+        self._pages: deque[tuple[float, float, int]] = deque(maxlen=64)  # (clock, pages so far, step)
+        if not self.active:
+            return
+        run_folder.mkdir(parents=True, exist_ok=True)
+        self._console = console or Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
+        self._name = name or run_folder.name
+        self._fields: dict[str, Any] = {}
+        path = run_folder / "metrics.jsonl"
+        keep_until(path, start_step)
+        self._metrics = path.open("a", buffering=1, encoding="utf-8")
+        self._wandb = WandbLogger(run_folder, logger.wandb, logger.project, self._name, config or {}, self._say)
+
+    @property
+    def wandb_id(self) -> str | None:
+        """The id under which wandb knows this run, for checkpoints; None where wandb is disabled."""
+        return self._wandb.id if self.active else None
+
+    def step(self, step: int, values: Mapping[str, Any]) -> None:
+        """One optimiser step is done. `values["pages"]`, when given, counts pages since the stage began."""
+        if not self.active:
+            return
+        self._write(step, values)
+        self._pages.append((time.monotonic(), float(values.get("pages", 0)), step))
+        if step % self._every == 0 or step == self.total_steps:
+            self._say(self._line(step, values))
+
+    def evaluation(self, step: int, values: Mapping[str, Any]) -> None:
+        """A held-out measurement taken after `step` (keys: image_gain, accuracy/<source>, cross_entropy/<source>)."""
+        if not self.active:
+            return
+        self._image_gain = values.get("image_gain", self._image_gain)
+        self._write(step, values)
+
+    def note(self, text: str) -> None:
+        """A thing worth telling once (a fallback, a new curriculum level): console and metrics.jsonl."""
+        if not self.active:
+            return
+        self._append({"step": self._last_step, "note": text})
+        self._say(text)
+
+    def status(self, state: str, **fields: Any) -> None:
+        """Replace status.json in one motion: {state, step, total_steps, updated, **fields}; fields given earlier stay."""
+        if not self.active:
+            return
+        self._fields |= plain(fields)
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        own = {"state": state, "step": self._last_step, "total_steps": self.total_steps, "updated": now}
+        write_json(self.folder / "status.json", {"name": self._name} | own | self._fields)
+        os.fsync(self._metrics.fileno())
+
+    def close(self) -> None:
+        """Close the file and wandb; prints the `wandb sync` line once where wandb was offline."""
+        if not self.active or self._metrics.closed:
+            return
+        self._metrics.close()
+        self._wandb.close()
+
+    def _write(self, step: int, values: Mapping[str, Any]) -> None:
+        self._last_step = step
+        row = {"step": step} | plain(values)
+        self._append(row)
+        self._wandb.log(row)
+
+    def _append(self, row: Mapping[str, Any]) -> None:
+        self._metrics.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    def _line(self, step: int, values: Mapping[str, Any]) -> str:
+        width = len(str(self.total_steps))
+        parts = [f"{self._name}  step {step:>{width}}/{self.total_steps}"]
+        if values.get("loss") is not None:
+            parts.append(f"loss {float(values['loss']):.3f}")
+        if self._image_gain is not None:
+            parts.append(f"image gain {self._image_gain:.2f}")
+        if values.get("level") is not None:
+            parts.append(f"level {values['level']}")
+        (clock, pages, first), (now, pages_now, last) = self._pages[0], self._pages[-1]
+        if last > first and now > clock:
+            if pages_now > pages:
+                parts.append(f"{(pages_now - pages) / (now - clock):.0f} pages/s")
+            if step < self.total_steps:
+                parts.append(f"{duration((self.total_steps - step) * (now - clock) / (last - first))} left")
+        return "  ·  ".join(parts)
+
+    def _say(self, text: str) -> None:
+        try:
+            self._console.print(text)
+        except OSError:  # a closed pipe or a full disk behind stdout is no reason to stop training
+            pass
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: "41 s", "3 min 20 s", "2 h 05 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
