@@ -9,7 +9,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 QUIETEST_LAST = ("online", "offline", "disabled")
 INIT_SECONDS = 30  # wandb's own default keeps a run without network waiting for 90 s
@@ -32,15 +32,16 @@ class WandbLogger:
         if _quietness(self.mode) == _quietness("disabled"):
             return
         self.id = fixed_id(folder, name)
-        for attempt in ("online", "offline") if self.mode == "online" else ("offline",):
+        attempts: tuple[Literal["online", "offline"], ...] = ("online", "offline") if self.mode == "online" else ("offline",)
+        for attempt in attempts:
             try:
                 self._run = self._start(attempt, project, name, config)
                 self.mode = attempt
                 return
-            except Exception as error:  # wandb raises many kinds; none of them may reach the training loop
+            except Exception as error:  # noqa: BLE001 (wandb raises many kinds; none may reach training)
                 say(f"wandb {attempt} could not start ({_first_line(error)})")
 
-    def _start(self, mode: str, project: str, name: str, config: Mapping[str, Any]) -> Any:
+    def _start(self, mode: Literal["online", "offline"], project: str, name: str, config: Mapping[str, Any]) -> Any:
         import wandb  # late: 0.7 s, and only rank 0 of a run that logs needs it
 
         settings = wandb.Settings(init_timeout=INIT_SECONDS, console="off", quiet=True, silent=True)
@@ -55,7 +56,7 @@ class WandbLogger:
             return
         try:
             self._run.log({key: value for key, value in row.items() if key != "step"}, step=row["step"])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (as above)
             self._run = None
             self._say(f"wandb stopped logging ({_first_line(error)}); metrics.jsonl goes on")
 
@@ -66,7 +67,7 @@ class WandbLogger:
         run, self._run = self._run, None
         try:
             run.finish(quiet=True)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (as above)
             self._say(f"wandb did not finish ({_first_line(error)}); metrics.jsonl is whole")
         if self.mode == "offline":
             self._say(f"wandb was offline; to upload: wandb sync {self._folder}/wandb/offline-run-*-{self.id}")

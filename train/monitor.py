@@ -9,7 +9,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -97,7 +97,7 @@ class Monitor:
         if not self.active:
             return
         self._fields |= plain(fields)
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        now = datetime.now(UTC).isoformat(timespec="seconds")
         own = {"state": state, "step": self._last_step, "total_steps": self.total_steps, "updated": now}
         write_json(self.folder / "status.json", {"name": self._name} | own | self._fields)
         os.fsync(self._metrics.fileno())
