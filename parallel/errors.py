@@ -13,3 +13,7 @@ class UnsupportedLayout(ParallelError):
 
 class CheckpointError(ParallelError):
     """A checkpoint that is missing, damaged, or does not fit the model; the message names the file or the key."""
+
+
+class MissingGradient(ParallelError):
+    """A trainable parameter got no gradient in a step; ZeRO would update it wrongly without a word."""

@@ -1,0 +1,232 @@
+"""One interface to a training step: megatron-core's schedule drives forward and backward, DeepSpeed ZeRO the update.
+
+The gradient of a step is the gradient of (sum over all tokens of the global batch) / (number of those tokens), whatever
+the micro-batches, the data parallel size, and however unevenly the tokens fall on them. For that the counts are summed
+over all ranks before the forward, and the objective divides its sums by `normalizers`:
+
+    normalizer = total / (micro-batches x data parallel size)
+
+which the schedule (it divides by the micro-batches) and DeepSpeed (it averages over data ranks) then cancel. The
+auxiliary losses that megatron-core's routers add in backward are averaged over micro-batches and data ranks.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from megatron.core import parallel_state
+from megatron.core.pipeline_parallel import get_forward_backward_func
+
+from parallel import deepspeed_compat
+from parallel.device import device
+from parallel.errors import MissingGradient, ParallelError
+from parallel.options import EngineOptions, check
+from parallel.topology import Topology
+
+__all__ = ["Batch", "Engine", "EngineOptions", "Objective", "StepOutput"]
+
+
+class Batch(Protocol):
+    """One micro-batch of this rank. The engine knows only how much it weighs."""
+
+    def weights(self) -> dict[str, float]:
+        """Counts that sums are divided by, by name, such as {"tokens": 512.0}. The same names on every rank."""
+
+
+class Objective(Protocol):
+    """Runs the module on a micro-batch: (loss, sums).
+
+    loss: scalar, every sum in it divided by its normalizer. sums: scalars by name, not divided; the engine adds them
+    over micro-batches and data ranks. The same names in every call.
+    """
+
+    def __call__(
+        self, module: torch.nn.Module, batch: Any, normalizers: Mapping[str, float]
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]: ...
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """What a step did, the same on every rank.
+
+    loss: of the whole global batch. grad_norm: before clipping; inf when it was not finite. skipped: nothing was
+    updated because the loss or a gradient was not finite. sums, weights: of the objective and the batches, added up.
+    """
+
+    loss: float
+    grad_norm: float
+    skipped: bool
+    sums: dict[str, float]
+    weights: dict[str, float]
+
+
+class Engine:
+    """Trains one module. Several engines may follow each other in a process: `close` one, then build the next."""
+
+    check = staticmethod(check)
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        groups: Sequence[dict[str, Any]],
+        optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer],
+        objective: Objective,
+        topology: Topology,
+        options: EngineOptions,
+    ) -> None:
+        """`module` on any device, with `module.config` a megatron-core TransformerConfig and `set_input_tensor`.
+
+        groups: torch parameter groups with `params`, `lr_scale` (default 1), `weight_decay`, `name`. Parameters with
+        requires_grad False are left out. Raises ParallelError for a trainable parameter that is in no group.
+        """
+        check(topology, options)
+        self.module, self.options, self.topology = module.to(device()), options, topology
+        self._objective = objective
+        self._names = _trainable_names(module, groups)
+        masters = _exact_masters(self._names, options)
+        deepspeed_compat.register_experts(module)
+        trainable = [{**group, "params": [p for p in group["params"] if p.requires_grad]} for group in groups]
+        self.optimizer = optimizer(deepspeed_compat.parameter_groups([g for g in trainable if g["params"]]))
+        _leave_gradients_to_the_engine(module)
+        self._deepspeed = deepspeed_compat.initialize(module, self.optimizer, options)
+        for param, value in masters.items():
+            deepspeed_compat.scatter(param, None, value)
+        self._reached: set[torch.nn.Parameter] = set()
+        self._hooks = [p.register_post_accumulate_grad_hook(self._reached.add) for p in self._names]
+        self._sum_names: dict[str, tuple[str, ...]] = {}
+
+    def train_step(self, batches: Sequence[Batch]) -> StepOutput:
+        """One optimizer step over this rank's micro-batches of a global batch. All ranks call it together.
+
+        Raises MissingGradient, on every rank, when a trainable parameter of any rank got no gradient.
+        """
+        self.module.train()
+        self._reached.clear()
+        weights, normalizers = self._totals(batches)
+        loss, sums = self._reduce("train", *self._run(batches, normalizers, forward_only=False))
+        self._refuse_missing(int(sums.pop("missing")))
+        if not math.isfinite(loss):
+            deepspeed_compat.discard(self._deepspeed, self.options.zero_stage)
+            return StepOutput(loss, math.inf, True, sums, weights)
+        self._deepspeed.step()
+        norm = float(self._deepspeed.get_global_grad_norm())
+        return StepOutput(loss, norm, bool(self._deepspeed.optimizer.overflow), sums, weights)
+
+    @torch.no_grad()
+    def eval_step(self, batches: Sequence[Batch]) -> tuple[dict[str, float], dict[str, float]]:
+        """(sums, weights) over all micro-batches and data ranks, as in a training step, without gradients."""
+        training = self.module.training
+        self.module.eval()
+        weights, normalizers = self._totals(batches)
+        _, sums = self._reduce("evaluation", *self._run(batches, normalizers, forward_only=True))
+        self.module.train(training)
+        sums.pop("missing")
+        return sums, weights
+
+    def set_learning_rate(self, lr: float) -> None:
+        """Gives every group `lr` times its `lr_scale`, from the next step on."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group.get("lr_scale", 1.0)
+
+    def close(self) -> None:
+        """Takes the engine off the module: hooks, gradients, optimizer. The module keeps its weights."""
+        for hook in self._hooks:
+            hook.remove()
+        deepspeed_compat.release(self._deepspeed, self._names)
+
+    def _totals(self, batches: Sequence[Batch]) -> tuple[dict[str, float], dict[str, float]]:
+        """(weights over all ranks, normalizers for the objective); one small all-reduce before the forward."""
+        if not batches:
+            raise ParallelError("A rank got no micro-batch: every rank needs at least one in every step.")
+        local: dict[str, float] = {}
+        for batch in batches:
+            for name, value in batch.weights().items():
+                local[name] = local.get(name, 0.0) + value
+        count = len(batches)
+        vector = torch.tensor([count, count**2, *local.values()], dtype=torch.float64, device=device())
+        dist.all_reduce(vector, group=parallel_state.get_data_parallel_group())
+        total, squares, *sums = vector.tolist()
+        if squares * self.topology.data != total**2:
+            raise ParallelError(f"Ranks have different numbers of micro-batches ({count} here): give each the same.")
+        weights = dict(zip(local, sums))
+        return weights, {name: (value or total) / total for name, value in weights.items()}
+
+    def _run(
+        self, batches: Sequence[Batch], normalizers: Mapping[str, float], forward_only: bool
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """This rank's (loss, sums) in fp64, after forward and backward over all its micro-batches."""
+        losses: list[torch.Tensor] = []
+
+        def forward_step(batches: Iterator[Batch], module: torch.nn.Module) -> tuple[torch.Tensor, Callable]:
+            loss, sums = self._objective(module, next(batches), normalizers)
+            losses.append(loss.detach().double())  # a copy: the schedule scales the loss in place
+            return loss, lambda output: (output, {name: value.detach().double() for name, value in sums.items()})
+
+        parts = get_forward_backward_func()(
+            forward_step_func=forward_step,
+            data_iterator=iter(batches),
+            model=self.module,
+            num_microbatches=len(batches),
+            seq_length=1,  # this and the next are only read by pipeline schedules
+            micro_batch_size=1,
+            forward_only=forward_only,
+        )
+        totals = {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
+        return torch.stack(losses).sum(), totals
+
+    def _reduce(
+        self, kind: str, loss: torch.Tensor, sums: Mapping[str, torch.Tensor]
+    ) -> tuple[float, dict[str, float]]:
+        """(loss of the global batch, sums over data ranks with the count of missing gradients as "missing")."""
+        names = self._sum_names.setdefault(kind, tuple(sums))
+        if tuple(sums) != names:
+            raise ParallelError(f"The objective's sums changed from {names} to {tuple(sums)}: always give all of them.")
+        missing = torch.tensor(float(len(self._names) - len(self._reached)), dtype=torch.float64, device=loss.device)
+        vector = torch.stack([loss, missing, *sums.values()])
+        dist.all_reduce(vector, group=parallel_state.get_data_parallel_group())
+        total, lost, *values = vector.tolist()
+        return total, {"missing": lost, **dict(zip(names, values))}
+
+    def _refuse_missing(self, missing: int) -> None:
+        if not missing:
+            return
+        here = [name for param, name in self._names.items() if param not in self._reached]
+        found: list[list[str]] = [[] for _ in range(dist.get_world_size())]
+        dist.all_gather_object(found, here)
+        rank, names = next((rank, names) for rank, names in enumerate(found) if names)
+        raise MissingGradient(
+            f"{names[0]} got no gradient on rank {rank}"
+            + (f" (and {len(names) - 1} more parameters)" if len(names) > 1 else "")
+            + ": every trainable parameter must take part in every step, with a zero gradient if it is idle; freeze it "
+            "with stage.frozen=[...] if it is not meant to learn."
+        )
+
+
+def _trainable_names(module: torch.nn.Module, groups: Sequence[dict[str, Any]]) -> dict[torch.nn.Parameter, str]:
+    """Every trainable parameter and its name; all of them must be in `groups`."""
+    names = {param: name for name, param in module.named_parameters() if param.requires_grad}
+    grouped = {param for group in groups for param in group["params"]}
+    for param, name in names.items():
+        if param not in grouped:
+            raise ParallelError(f"{name} is trainable but in no parameter group: it would never be updated.")
+    if not names:
+        raise ParallelError("Nothing to train: every parameter is frozen. Look at stage.frozen=[...].")
+    return names
+
+
+def _exact_masters(
+    params: Mapping[torch.nn.Parameter, str], options: EngineOptions
+) -> dict[torch.nn.Parameter, torch.Tensor]:
+    """fp32 weights that DeepSpeed would round to bf16 before it makes its masters from them."""
+    if options.precision != "bf16":
+        return {}
+    return {param: param.detach().clone() for param in params if param.dtype == torch.float32}
+
+
+def _leave_gradients_to_the_engine(module: torch.nn.Module) -> None:
+    """megatron-core's schedule must neither reduce nor scale gradients: DeepSpeed does."""
+    config: Any = module.config
+    config.finalize_model_grads_func = config.no_sync_func = config.grad_scale_func = None
