@@ -1,0 +1,25 @@
+"""megatron-core's own decoder layers with our norm, attention core, router and experts put in."""
+
+from megatron.core.models.gpt.gpt_layer_specs import get_gpt_decoder_block_spec
+from megatron.core.transformer.moe.moe_layer import MoESubmodules
+from megatron.core.transformer.transformer_block import TransformerBlockSubmodules
+from megatron.core.transformer.transformer_config import TransformerConfig
+
+from parallel.layers.attention import CausalAttentionCore
+from parallel.layers.experts import Experts
+from parallel.layers.norm import Norm
+from parallel.layers.router import Router
+
+
+def decoder_spec(config: TransformerConfig, vp_stage: int | None = None) -> TransformerBlockSubmodules:
+    """The layers of this pipeline rank: dense first, then mixture-of-experts, as `config.moe_layer_freq` says."""
+    spec = get_gpt_decoder_block_spec(config, use_transformer_engine=False, vp_stage=vp_stage)
+    spec.layer_norm = Norm
+    for layer in spec.layer_specs:
+        layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = Norm
+        layer.submodules.self_attention.submodules.core_attention = CausalAttentionCore
+        mlp = layer.submodules.mlp  # a ModuleSpec in megatron-core 0.16, a functools.partial later
+        parts = getattr(mlp, "submodules", None) or mlp.keywords["submodules"]
+        if isinstance(parts, MoESubmodules):
+            parts.experts, parts.router = Experts, Router
+    return spec

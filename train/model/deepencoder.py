@@ -1,0 +1,122 @@
+"""DeepEncoder: a page in, few vision tokens out.
+
+The windowed branch reads the page at full resolution, two strided convolutions leave a 16th of its tokens, and the global branch
+attends over those. Both branches' features go into each vision token.
+
+Shapes: V views, S pixels a side, G = S / patch, F = G / 4 vision tokens a side, C compressed width, D decoder width.
+Source: DeepSeek-OCR (arXiv 2510.18234); the global branch is CLIP-L's transformer.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from megatron.core.transformer.transformer_config import TransformerConfig
+
+from parallel.layers import Attention, ColumnLinear, LayerNorm, Linear, Module, ModuleList, RowLinear
+from train.config import EncoderConfig
+from train.model.window import WindowBranch, stretched
+
+NORM_EPS = 1e-5
+
+
+@dataclass
+class Vision:
+    """What DeepEncoder makes of V pages."""
+
+    tokens: torch.Tensor  # [V, F * F, D], row by row of the page
+    patches: torch.Tensor  # [V, G, G, window width], the windowed branch before its neck
+
+
+class DeepEncoder(Module):
+    """Pages [V, 3, S, S] in [-1, 1] -> vision tokens [V, F * F, D]."""
+
+    def __init__(self, encoder: EncoderConfig, width: int, config: TransformerConfig) -> None:
+        super().__init__(config)
+        compressed = encoder.compressor_widths[-1]
+        self.window = WindowBranch(encoder, config)
+        self.compressor = Compressor(encoder, config)
+        self.add_module("global", GlobalBranch(encoder, config))  # a keyword in Python, the right name in a checkpoint
+        self.projector = Linear(config, 2 * compressed, width)
+        self.newline = torch.nn.Parameter(torch.empty(width, dtype=config.params_dtype))
+        self.separator = torch.nn.Parameter(torch.empty(width, dtype=config.params_dtype))
+
+    def forward(self, pages_V3SS: torch.Tensor) -> Vision:
+        """Encodes pages of any size that is a multiple of 4 patches."""
+        features, patches = self.window(pages_V3SS)
+        local_VCFF = self.compressor(features)
+        global_VLC = self.get_submodule("global")(local_VCFF)
+        both = torch.cat([global_VLC[:, 1:], local_VCFF.flatten(2).transpose(1, 2)], dim=-1)
+        return Vision(self.projector(both), patches)
+
+    def layout(self, tokens_VLD: torch.Tensor) -> torch.Tensor:
+        """Vision tokens as the decoder reads them, [V, F * (F + 1) + 1, D]: a newline ends each row, the separator ends the page."""
+        views, count, width = tokens_VLD.shape
+        side = round(count**0.5)
+        newline = self.newline.expand(views, side, 1, width)
+        rows = torch.cat([tokens_VLD.view(views, side, side, width), newline], dim=2).flatten(1, 2)
+        return torch.cat([rows, self.separator.expand(views, 1, width)], dim=1)
+
+
+class Compressor(Module):
+    """Two bias-free convolutions of stride 2: a 16th of the tokens. Nothing stands between them."""
+
+    def __init__(self, encoder: EncoderConfig, config: TransformerConfig) -> None:
+        super().__init__(config)
+        first, second = encoder.compressor_widths
+        options = dict(kernel_size=3, stride=2, padding=1, bias=False, dtype=config.params_dtype)
+        self.conv1 = torch.nn.Conv2d(encoder.neck_width, first, **options)
+        self.conv2 = torch.nn.Conv2d(first, second, **options)
+
+    def forward(self, x_VCGG: torch.Tensor) -> torch.Tensor:
+        """[V, neck width, G, G] -> [V, C, F, F]."""
+        return self.conv2(self.conv1(x_VCGG))
+
+
+class GlobalBranch(Module):
+    """CLIP's transformer over the compressed features, which take the place of its own patch embedding. No norm at the end."""
+
+    def __init__(self, encoder: EncoderConfig, config: TransformerConfig) -> None:
+        super().__init__(config)
+        width, side = encoder.compressor_widths[-1], encoder.image_size // encoder.patch // 4
+        self.class_embedding = torch.nn.Parameter(torch.empty(width, dtype=config.params_dtype))
+        self.position_embedding = torch.nn.Parameter(torch.empty(1 + side * side, width, dtype=config.params_dtype))
+        self.pre_norm = LayerNorm(config, width, NORM_EPS)
+        self.layers = ModuleList(
+            GlobalBlock(width, encoder.global_heads, encoder.global_mlp, config) for _ in range(encoder.global_depth)
+        )
+
+    def forward(self, x_VCFF: torch.Tensor) -> torch.Tensor:
+        """[V, C, F, F] -> [V, 1 + F * F, C], the class token first."""
+        views, width, side, _ = x_VCFF.shape
+        first = self.class_embedding.expand(views, 1, width)
+        x_VLC = torch.cat([first, x_VCFF.flatten(2).transpose(1, 2)], dim=1) + self.positions(side)
+        x_VLC = self.pre_norm(x_VLC)
+        for layer in self.layers:
+            x_VLC = layer(x_VLC)
+        return x_VLC
+
+    def positions(self, side: int) -> torch.Tensor:
+        """Position table for side * side tokens and the class token before them, [1 + side * side, C]."""
+        table = self.position_embedding
+        if table.shape[0] == 1 + side * side:
+            return table
+        native = round((table.shape[0] - 1) ** 0.5)
+        return torch.cat([table[:1], stretched(table[1:].view(1, native, native, -1), side).reshape(side * side, -1)])
+
+
+class GlobalBlock(Module):
+    """Pre-norm block of CLIP, with its approximation of GELU."""
+
+    def __init__(self, width: int, heads: int, hidden: int, config: TransformerConfig) -> None:
+        super().__init__(config)
+        self.norm1 = LayerNorm(config, width, NORM_EPS)
+        self.attn = Attention(config, width, heads)
+        self.norm2 = LayerNorm(config, width, NORM_EPS)
+        self.fc1 = ColumnLinear(config, width, hidden)
+        self.fc2 = RowLinear(config, hidden, width)
+
+    def forward(self, x_VLC: torch.Tensor) -> torch.Tensor:
+        """[V, L, C] -> [V, L, C]."""
+        x_VLC = x_VLC + self.attn(self.norm1(x_VLC))
+        hidden = self.fc1(self.norm2(x_VLC))
+        return x_VLC + self.fc2(hidden * torch.sigmoid(1.702 * hidden))

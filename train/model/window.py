@@ -1,0 +1,152 @@
+"""The windowed branch of DeepEncoder: SAM's image encoder (ViTDet), with position tables that stretch to any page size.
+
+Shapes: V views, S pixels a side, G patches a side, D width, N heads, L positions of one attention, C channels.
+Source: "Segment Anything" (ViT-B image encoder), as DeepSeek-OCR uses it.
+"""
+
+from functools import lru_cache, partial
+
+import torch
+import torch.nn.functional as F
+from megatron.core.transformer.transformer_config import TransformerConfig
+
+from parallel.layers import Attention, ColumnLinear, LayerNorm, Module, ModuleList, RowLinear, shared_by_heads
+from train.config import EncoderConfig
+
+NORM_EPS = 1e-6
+
+
+class WindowBranch(Module):
+    """Page -> patches -> blocks of mostly windowed attention -> feature map. Cheap at full resolution: windows bound its attention."""
+
+    def __init__(self, encoder: EncoderConfig, config: TransformerConfig) -> None:
+        super().__init__(config)
+        width, grid, dtype = encoder.window_width, encoder.image_size // encoder.patch, config.params_dtype
+        self.patch_embed = torch.nn.Conv2d(3, width, encoder.patch, encoder.patch, dtype=dtype)
+        self.pos_embed = torch.nn.Parameter(torch.empty(1, grid, grid, width, dtype=dtype))
+        self.blocks = ModuleList(
+            WindowBlock(encoder, config, window=0 if index in encoder.global_layers else encoder.window_size)
+            for index in range(encoder.window_depth)
+        )
+        self.neck = Neck(width, encoder.neck_width, config)
+
+    def forward(self, pages_V3SS: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """[V, 3, S, S] -> (feature map [V, C, G, G], patch features before the neck [V, G, G, D])."""
+        x_VGGD = self.patch_embed(pages_V3SS).permute(0, 2, 3, 1)
+        x_VGGD = x_VGGD + stretched(self.pos_embed, x_VGGD.shape[1])
+        for block in self.blocks:
+            x_VGGD = block(x_VGGD)
+        return self.neck(x_VGGD.permute(0, 3, 1, 2)), x_VGGD
+
+
+class WindowBlock(Module):
+    """Pre-norm block; `window` patches a side, 0 for attention over the whole page."""
+
+    def __init__(self, encoder: EncoderConfig, config: TransformerConfig, window: int) -> None:
+        super().__init__(config)
+        width, grid = encoder.window_width, encoder.image_size // encoder.patch
+        self.window = window
+        self.norm1 = LayerNorm(config, width, NORM_EPS)
+        self.attn = RelativeAttention(config, width, encoder.window_heads, side=window or grid)
+        self.norm2 = LayerNorm(config, width, NORM_EPS)
+        self.lin1 = ColumnLinear(config, width, encoder.window_mlp)
+        self.lin2 = RowLinear(config, encoder.window_mlp, width)
+
+    def forward(self, x_VGGD: torch.Tensor) -> torch.Tensor:
+        """[V, G, G, D] -> [V, G, G, D]."""
+        normed = self.norm1(x_VGGD)
+        if self.window:
+            attended = from_windows(self.attn(to_windows(normed, self.window)), self.window, x_VGGD.shape)
+        else:
+            attended = self.attn(normed)
+        x_VGGD = x_VGGD + attended
+        hidden = F.gelu(self.lin1(self.norm2(x_VGGD).flatten(1, 2)))
+        return x_VGGD + self.lin2(hidden).view(x_VGGD.shape)
+
+
+class RelativeAttention(Attention):
+    """Attention over a square, with a learned vector for each vertical and each horizontal offset between two positions."""
+
+    def __init__(self, config: TransformerConfig, width: int, heads: int, side: int) -> None:
+        super().__init__(config, width, heads)
+        self.rel_pos_h = torch.nn.Parameter(torch.empty(2 * side - 1, self.head_width, dtype=config.params_dtype))
+        self.rel_pos_w = torch.nn.Parameter(torch.empty(2 * side - 1, self.head_width, dtype=config.params_dtype))
+
+    def forward(self, x_BGGD: torch.Tensor) -> torch.Tensor:
+        """[B, G, G, D] -> [B, G, G, D], B windows or pages."""
+        side = x_BGGD.shape[1]
+        return super().forward(x_BGGD.flatten(1, 2), partial(self.position_bias, side)).view(x_BGGD.shape)
+
+    def position_bias(self, side: int, q_BNLH: torch.Tensor) -> torch.Tensor:
+        """What the offsets between positions add to the scores, [B, N, L, L], from unscaled queries."""
+        q = q_BNLH.unflatten(2, (side, side))
+        rows_kk, columns_kk = (
+            offset_vectors(shared_by_heads(table) if self.split else table, side)
+            for table in (self.rel_pos_h, self.rel_pos_w)
+        )
+        vertical = torch.einsum("bnhwc,hkc->bnhwk", q, rows_kk)
+        horizontal = torch.einsum("bnhwc,wkc->bnhwk", q, columns_kk)
+        return (vertical.unsqueeze(-1) + horizontal.unsqueeze(-2)).flatten(4).flatten(2, 3)
+
+
+class Neck(Module):
+    """Two bias-free convolutions, each followed by a norm over channels, to the width the compressor takes."""
+
+    def __init__(self, width: int, channels: int, config: TransformerConfig) -> None:
+        super().__init__(config)
+        self.conv1 = torch.nn.Conv2d(width, channels, 1, bias=False, dtype=config.params_dtype)
+        self.norm1 = LayerNorm(config, channels, NORM_EPS)
+        self.conv2 = torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False, dtype=config.params_dtype)
+        self.norm2 = LayerNorm(config, channels, NORM_EPS)
+
+    def forward(self, x_VDGG: torch.Tensor) -> torch.Tensor:
+        """[V, D, G, G] -> [V, C, G, G]."""
+        return over_channels(self.norm2, self.conv2(over_channels(self.norm1, self.conv1(x_VDGG))))
+
+
+def over_channels(norm: LayerNorm, x_VCGG: torch.Tensor) -> torch.Tensor:
+    """`norm`, which works on the last axis, applied over the channels of a feature map."""
+    return norm(x_VCGG.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def to_windows(x_VGGD: torch.Tensor, window: int) -> torch.Tensor:
+    """[V, G, G, D] -> [V * windows, window, window, D]; zeros fill up the last row and column of windows and are attended to."""
+    views, grid, _, width = x_VGGD.shape
+    missing = -grid % window
+    if missing:
+        x_VGGD = F.pad(x_VGGD, (0, 0, 0, missing, 0, missing))
+    count = (grid + missing) // window
+    x = x_VGGD.view(views, count, window, count, window, width).transpose(2, 3)
+    return x.reshape(-1, window, window, width)
+
+
+def from_windows(x: torch.Tensor, window: int, shape: torch.Size) -> torch.Tensor:
+    """The inverse of `to_windows`, for a map of `shape` [V, G, G, D]; what filled up is dropped."""
+    views, grid, _, width = shape
+    count = -(-grid // window)
+    x = x.view(views, count, count, window, window, width).transpose(2, 3)
+    return x.reshape(views, count * window, count * window, width)[:, :grid, :grid]
+
+
+def stretched(table_1GGD: torch.Tensor, grid: int) -> torch.Tensor:
+    """A position table [1, G, G, D] resized to [1, grid, grid, D] (bicubic, antialiased, in fp32)."""
+    if table_1GGD.shape[1] == grid:
+        return table_1GGD
+    resized = F.interpolate(
+        table_1GGD.float().permute(0, 3, 1, 2), size=(grid, grid), mode="bicubic", antialias=True, align_corners=False
+    )
+    return resized.to(table_1GGD.dtype).permute(0, 2, 3, 1)
+
+
+def offset_vectors(table: torch.Tensor, side: int) -> torch.Tensor:
+    """Relative-position table [rows, H] -> [side, side, H], the vector of query i and key j; resized linearly to 2 * side - 1 rows."""
+    if table.shape[0] != 2 * side - 1:
+        table = F.interpolate(table.float().t()[None], size=2 * side - 1, mode="linear")[0].t().to(table.dtype)
+    return table[_offsets(side, table.device)]
+
+
+@lru_cache(maxsize=32)
+def _offsets(side: int, device: torch.device) -> torch.Tensor:
+    """Row of the table for query i and key j: i - j + side - 1."""
+    steps = torch.arange(side, device=device)
+    return steps[:, None] - steps[None, :] + side - 1
