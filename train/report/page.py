@@ -1,0 +1,220 @@
+"""The report as one HTML file: no script, nothing fetched, readable on paper, on a phone, by light and by dark."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from html import escape
+from importlib import resources
+from typing import Any
+
+from train.monitor import duration
+from train.report.curve import BYTES_PER_REFERENCE_TOKEN, curve_figure, curve_table, reference_ratio
+from train.report.facts import without_paths
+from train.report.learning import learning_figures
+from train.report.reading import LEGEND, reading_cards
+from train.report.run import Run
+from train.report.summary import best_row
+from train.report.svg import short
+
+LOGO = (
+    '<svg class="logo" viewBox="0 0 44 30" aria-hidden="true"><rect x="1" y="1" width="42" height="28" rx="3"/>'
+    + "".join(
+        f'<rect class="{"lit" if (row, column) == (1, 2) else "frame"}" x="{5 + 7 * column}" y="{9 + 6 * row}" width="5" height="4"/>'
+        for row in range(3)
+        for column in range(5)
+    )
+    + '<line x1="5" y1="5" x2="25" y2="5"/></svg>'
+)
+
+
+def render(run: Run, summary: dict[str, Any]) -> str:
+    """The whole page. `summary` is report.json's content."""
+    style = resources.files("train.report").joinpath("style.css").read_text(encoding="utf-8")
+    parts = [
+        _header(run, summary),
+        _missing(run),
+        _tiles(run, summary),
+        _curve(run),
+        _pages(run),
+        _learning(run),
+        _facts(run, summary),
+        _reading_guide(run),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{escape(run.name)} · Microfiche</title><style>\n{style}</style></head>\n<body><main>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</main></body></html>\n"
+    )
+
+
+def _header(run: Run, summary: dict[str, Any]) -> str:
+    sentences = summary["headline"].split(". ", 1)
+    rest = f"<span>{escape(sentences[1])}</span>" if len(sentences) > 1 else ""
+    first = escape(sentences[0]) + ("." if rest else "")
+    tokens = [row["vision_tokens"] for row in (run.evaluation or {}).get("curve", []) if row.get("vision_tokens")]
+    seen = f"the {tokens[0]} vision tokens" if tokens else "the few vision tokens"
+    return (
+        f'<header><p class="over">{LOGO}<b>Microfiche</b> <span>run “{escape(run.name)}” · {date.today():%-d %B %Y}</span></p>'
+        f"<h1>{first} {rest}</h1>"
+        f"<p class=\"lede\">A page of text is a picture. An encoder presses it into {seen} that are all a language model "
+        "gets to see, and the model writes down what the page says. This is how well it did, and how it came to it.</p></header>"
+    )
+
+
+def _missing(run: Run) -> str:
+    if not run.missing:
+        return ""
+    items = "".join(f"<li>{escape(item)}</li>" for item in run.missing)
+    return f'<aside class="missing"><b>This run is not finished.</b><ul>{items}</ul></aside>'
+
+
+def _tiles(run: Run, summary: dict[str, Any]) -> str:
+    tiles: list[tuple[str, str, str]] = []
+    curve = summary["curve"]
+    if curve:
+        row = best_row(curve)
+        low, high = row.get("precision_interval") or (None, None)
+        interval = f"95 % interval {100 * low:.0f}–{100 * high:.0f}, " if low is not None else ""
+        tiles.append((f"{100 * row['precision']:.1f} %", "precision", f"{interval}{row['pages']} held-out pages"))
+        tiles.append((f"{row['bytes_per_vision_token']:.1f}", "bytes per vision token",
+                      f"about {reference_ratio(row):.1f} large-vocabulary text tokens"))
+    if summary["image_gain"] is not None:
+        tiles.append((f"{summary['image_gain']:.2f}", "image gain, nats", "wrong page − right page; 0 = never looks"))
+    pages, seconds = sum(s["pages"] for s in summary["stages"]), sum(s["seconds"] for s in summary["stages"])
+    if pages:
+        speed = f"{summary['pages_per_second']:.0f} pages/s" if summary["pages_per_second"] else ""
+        tiles.append((short(pages), "pages trained on", f"in {duration(seconds)}, {speed}"))
+    parameters = _parameters(summary["parameters"])
+    if parameters is not None:
+        tiles.append((short(parameters), "parameters", str(summary["device"] or "")))
+    items = "".join(
+        f"<li><strong>{escape(value)}</strong><b>{escape(name)}</b><span>{escape(without_paths(text))}</span></li>"
+        for value, name, text in tiles
+    )
+    return f'<ul class="tiles">{items}</ul>' if items else ""
+
+
+def _parameters(value: Any) -> float | None:
+    return value.get("total") if isinstance(value, dict) else value
+
+
+def _curve(run: Run) -> str:
+    curve = (run.evaluation or {}).get("curve", [])
+    if not curve:
+        return ""
+    return _section(
+        "The compression curve",
+        "Precision is one minus the normalised edit distance between the page's text and what was generated from it, "
+        "greedily, without help. The floors say what the same model scores without the right page.",
+        f'<figure class="chart">{curve_figure(curve)}</figure>{curve_table(curve)}',
+    )
+
+
+def _pages(run: Run) -> str:
+    samples = (run.evaluation or {}).get("samples", [])
+    if not samples:
+        return ""
+    prose = [sample for sample in samples if not sample.get("random")]
+    random = [sample for sample in samples if sample.get("random")]
+    body = LEGEND + reading_cards(prose, run.folder)
+    if random:
+        body += (
+            "<h3>Random text</h3><p>Words drawn by lot: no sentence to lean on, so only reading helps.</p>"
+            + reading_cards(random, run.folder)
+        )
+    how = (run.evaluation or {}).get("sample_choice", "")
+    return _section("Pages, and what was read from them", escape(how), body, raw=True)
+
+
+def _learning(run: Run) -> str:
+    figures = learning_figures(run)
+    if not figures:
+        return ""
+    cells = "".join(
+        f'<figure class="cell"><figcaption><b>{escape(title)}</b> {escape(text)}</figcaption>{figure}</figure>'
+        for title, text, figure in figures
+    )
+    found = run.takes_off()
+    when = (
+        f"It begins to look at its pages after {short(found['pages'])} pages ({duration(found['seconds'])} of training). "
+        if found
+        else "At no held-out look did the page help by half a nat: it has not begun to read. " if run.stages else ""
+    )
+    text = when + "Vertical lines part the stages; triangles mark a new level of the curriculum. Early pages get more room."
+    return _section("How it learned", text, f'<div class="grid2">{cells}</div>')
+
+
+def _facts(run: Run, summary: dict[str, Any]) -> str:
+    body = ""
+    if summary["stages"]:
+        titles = ("stage", "state", "steps", "pages", "text tokens", "time", "loss, first → last")
+        body += _table(titles, (_stage_row(stage) for stage in summary["stages"]))
+    timed = [(str(step.get("name")), float(step["seconds"])) for step in run.recipe if step.get("seconds")]
+    if timed:
+        longest = max(seconds for _, seconds in timed)
+        body += '<h3>Time of each step of the recipe</h3><ul class="bars">' + "".join(
+            f'<li><span>{escape(name)}</span><i style="--share:{seconds / longest:.3f}"></i><b>{duration(seconds)}</b></li>'
+            for name, seconds in timed
+        ) + "</ul>"
+    pairs = [
+        ("device", summary["device"]),
+        ("machine", summary["machine"]),
+        ("text tokens per second", short(summary["tokens_per_second"]) if summary["tokens_per_second"] else None),
+        ("configuration", summary["config_hash"]),
+        ("source revision", summary["git_revision"]),
+        ("versions", ", ".join(f"{name} {version}" for name, version in summary["versions"].items())),
+    ]
+    items = "".join(
+        f"<div><dt>{name}</dt><dd>{escape(without_paths(str(value)))}</dd></div>" for name, value in pairs if value
+    )
+    body += f'<dl class="facts">{items}</dl>'
+    for stage in run.stages:
+        chosen = f"overrides:\n{stage.overrides}\n\n" if stage.overrides else ""
+        if chosen or stage.config_text:
+            text = escape(without_paths(chosen + stage.config_text))
+            body += f"<details><summary>Configuration of “{escape(stage.name)}”</summary><pre>{text}</pre></details>"
+    return _section("The run", "", body)
+
+
+def _stage_row(stage: dict[str, Any]) -> Sequence[str]:
+    losses = [stage["first_loss"], stage["last_loss"]]
+    return (
+        stage["name"], stage["state"], f"{stage['steps']:,}", f"{stage['pages']:,}", short(stage["tokens"]),
+        duration(stage["seconds"]), " → ".join("–" if loss is None else f"{loss:.2f}" for loss in losses),
+    )
+
+
+def _reading_guide(run: Run) -> str:
+    curve = (run.evaluation or {}).get("curve", [])
+    measured = any(row.get("reference_compression") is not None for row in curve)
+    unit = "the lower axis gives the measured count" if measured else f"dividing by about {BYTES_PER_REFERENCE_TOKEN} gives it"
+    points = [
+        "<b>The unit.</b> Text is counted in bytes per vision token. DeepSeek-OCR counts text tokens of a large vocabulary; "
+        f"{unit}. Its “10×” would be some 40 bytes per vision token.",
+        "<b>Density and letter size move together.</b> A page with more text also has smaller letters, so a falling curve "
+        "mixes how much fits into a vision token with how well small print is seen.",
+        "<b>A falling curve may lack training, not capacity.</b> Compare the curve of a longer run before drawing a limit from it.",
+        "<b>The floors are part of the figure.</b> Shuffled: the text of one page against what was read from another. Blank: "
+        "what is written with nothing on the page. Random text: pages on which a language model has nothing to guess.",
+        "<b>The intervals</b> come from resampling the held-out pages. They know nothing of other seeds: this is one run.",
+        "<b>Clean pages.</b> They are typeset for the purpose and free of noise; scans and photographs are harder.",
+        "<b>The glyph map</b> is a helper loss that the renderer makes possible, in training only. What is measured here "
+        "is generated from the vision tokens alone.",
+    ]
+    return _section("Reading this honestly", "", '<ul class="guide">' + "".join(f"<li>{p}</li>" for p in points) + "</ul>")
+
+
+def _section(title: str, text: str, body: str, raw: bool = False) -> str:
+    lead = f"<p>{text if raw else escape(text)}</p>" if text else ""
+    return f"<section><h2>{escape(title)}</h2>{lead}{body}</section>"
+
+
+def _table(titles: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles)
+    body = "".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:]) + "</tr>"
+        for row in rows
+    )
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

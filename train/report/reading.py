@@ -1,0 +1,66 @@
+"""Pages beside what was read from them, with every wrong character marked, by shape as well as by colour."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from rapidfuzz.distance import Levenshtein
+
+VISIBLE = {" ": "␣", "\n": "⏎\n"}  # how whitespace is shown where it is the error itself
+LEGEND = (
+    '<p class="legend"><span><mark>x</mark> read wrongly (hover: what the page says)</span>'
+    "<span><ins>x</ins> read, but not on the page</span><span><del>x</del> on the page, not read</span></p>"
+)
+
+
+def marked(reference: str, hypothesis: str) -> str:
+    """The hypothesis as HTML, its shortest way to the reference marked: <mark> wrong, <ins> extra, <del> left out."""
+    pieces = []
+    for step in Levenshtein.opcodes(reference, hypothesis):
+        expected = reference[step.src_start : step.src_end]
+        read = hypothesis[step.dest_start : step.dest_end]
+        if step.tag == "equal":
+            pieces.append(escape(read))
+        elif step.tag == "replace":
+            pieces.append(f'<mark title="the page says “{escape(_visible(expected), quote=True)}”">{escape(_visible(read))}</mark>')
+        elif step.tag == "insert":
+            pieces.append(f"<ins>{escape(_visible(read))}</ins>")
+        else:
+            pieces.append(f"<del>{escape(_visible(expected))}</del>")
+    return "".join(pieces)
+
+
+def reading_cards(samples: Sequence[Mapping[str, Any]], folder: Path) -> str:
+    """A card a sample; `folder` is what the samples' page paths are relative to."""
+    return '<div class="cards">' + "".join(_card(sample, folder) for sample in samples) + "</div>"
+
+
+def data_uri(path: Path) -> str | None:
+    """The picture as part of the page itself; None where the file is gone."""
+    kinds = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+    if path.suffix.lower() not in kinds or not path.is_file():
+        return None
+    encoded = base64.b64encode(path.read_bytes()).decode("ascii")
+    return f"data:image/{kinds[path.suffix.lower()]};base64,{encoded}"
+
+
+def _card(sample: Mapping[str, Any], folder: Path) -> str:
+    source = data_uri(folder / str(sample.get("page", "")))
+    reference, hypothesis = str(sample["reference"]), str(sample["hypothesis"])
+    alternative = escape("A page picture of: " + reference, quote=True)
+    picture = f'<img src="{source}" alt="{alternative}">' if source else '<div class="lost">picture not found</div>'
+    read = marked(reference, hypothesis) if hypothesis else '<span class="none">(nothing was read)</span>'
+    return (
+        f'<article class="card"><figure>{picture}</figure><div class="text">'
+        f'<p class="tag"><b>{escape(str(sample.get("choice", "")))}</b> · {escape(str(sample.get("source", "")))}'
+        f' · <b>{100 * float(sample["precision"]):.0f} %</b></p>'
+        f'<p class="read">{read}</p>'
+        f'<details><summary>what the page says</summary><p class="read said">{escape(reference)}</p></details>'
+        "</div></article>"
+    )
+
+
+def _visible(text: str) -> str:
+    return "".join(VISIBLE.get(character, character) for character in text)
