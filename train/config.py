@@ -2,9 +2,6 @@
 
 Every value that a YAML file or an override may set is a field here, so that an unknown name or a wrong type is refused while the
 configuration is composed. Values that are well typed but impossible are refused by `train.validate`. Nothing here imports torch.
-
-Two fields of DESIGN's table of stages have no home of their own: what a stage starts from and what it trains (`stage.start_from`,
-`stage.frozen`).
 """
 
 from dataclasses import dataclass, field
@@ -189,3 +186,4 @@ class Config:
     stage: StageConfig = field(default_factory=StageConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     seed: int = 0
+    overrides: list[str] = field(default_factory=list)  # the overrides that made this configuration; filled in when it is composed
