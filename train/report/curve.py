@@ -47,7 +47,7 @@ def reference_ratio(row: Row) -> float:
 
 
 def _draw(rows: Sequence[Row], width: float, height: float, kind: str) -> str:
-    left, right, top, bottom = 46.0, width - (128 if kind == "wide" else 104), 18.0, height - 74
+    left, right, top, bottom = 46.0, width - (128 if kind == "wide" else 104), 18.0, height - 76
     ratios = [row["bytes_per_vision_token"] for row in rows]
     low, high = min(ratios) / 1.25, max(ratios) * 1.08
     x = Scale(low, high, left, right, math.log2)
@@ -80,12 +80,13 @@ def _axes(drawing: Drawing, rows: Sequence[Row], x: Scale, y: Scale) -> None:
         row = next(row for row in rows if row["bytes_per_vision_token"] == ratio)
         drawing.line((x(ratio), bottom), (x(ratio), bottom + 5), "axis")
         drawing.text(x(ratio), bottom + 21, f"{ratio:.1f}", "tick", "middle")
-        drawing.text(x(ratio), bottom + 57, f"{reference_ratio(row):.1f}", "tick faint", "middle")
-    drawing.text(left, bottom + 39, "bytes of text per vision token  ↑", "caption")
+        drawing.text(x(ratio), bottom + 41, f"{reference_ratio(row):.1f}", "tick faint", "middle")
+    drawing.text(right + 14, bottom + 21, "bytes", "tick")
+    drawing.text(right + 14, bottom + 41, "≈ text tokens", "tick faint")
     measured = any(row.get("reference_compression") is not None for row in rows)
     unit = "measured" if measured else "bytes ÷ 4.4"
-    drawing.text(left - 40, bottom + 57, "≈", "tick faint")
-    drawing.text(left, bottom + 72, f"text tokens of a large vocabulary per vision token ({unit})  ↑", "caption faint")
+    detail = f" (tokens: of a large vocabulary, {unit})" if drawing.width > 500 else f" (tokens: {unit})"
+    drawing.text((left + right) / 2, bottom + 65, "text per vision token" + detail, "caption", "middle")
 
 
 def _plot(drawing: Drawing, series: Series, points: Sequence[tuple[float, Row]], x: Scale, y: Scale) -> None:
@@ -106,7 +107,7 @@ def _plot(drawing: Drawing, series: Series, points: Sequence[tuple[float, Row]],
 
 
 COLUMNS: tuple[tuple[str, str], ...] = (
-    ("source", "held-out source"),
+    ("source", "source"),
     ("bytes_per_vision_token", "bytes / vision token"),
     ("pages", "pages"),
     ("precision", "precision"),

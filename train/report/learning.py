@@ -17,12 +17,17 @@ POINTS = 140  # a line's resolution; more would only draw noise
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart: (pages, value) points in order."""
+    """One line of a chart: (pages, value) points in order, cut where one stage ends and the next begins."""
 
     label: str
     css: str
-    points: list[Point]
+    segments: list[list[Point]]
     dots: bool = False
+
+    @property
+    def points(self) -> list[Point]:
+        """The points of all stages."""
+        return [point for segment in self.segments for point in segment]
 
 
 def learning_figures(run: Run) -> list[tuple[str, str, str]]:
@@ -50,23 +55,28 @@ def learning_figures(run: Run) -> list[tuple[str, str, str]]:
     return figures
 
 
-def training_line(run: Run, key: str) -> list[Point]:
-    """(pages since the run began, value) of the optimiser steps ("loss" is the text's alone), averaged into at most POINTS points a stage."""
-    points: list[Point] = []
+def training_line(run: Run, key: str) -> list[list[Point]]:
+    """For each stage (pages since the run began, value) of its optimiser steps, averaged into at most POINTS points.
+
+    "loss" is the text's alone, in nats a token.
+    """
+    segments = []
     for stage, before, _ in run.offsets():
         values = ((row, stage.text_loss(row) if key == "loss" else row.get(key)) for row in stage.steps)
-        own = [(before + float(row.get("pages") or 0), value) for row, value in values if value is not None]
-        points += thin(own, _bend(total_pages(run)))
-    return points
+        own = [(before + float(row.get("pages") or 0), float(value)) for row, value in values if value is not None]
+        segments.append(thin(own, _bend(total_pages(run))))
+    return segments
 
 
-def held_out(run: Run, key: str) -> list[Point]:
-    """(pages since the run began, value) of the held-out looks of all stages."""
+def held_out(run: Run, key: str) -> list[list[Point]]:
+    """For each stage (pages since the run began, value) of its held-out looks."""
     return [
-        (before + stage.place(row["step"])[0], row[key])
+        [
+            (before + stage.place(row["step"])[0], float(row[key]))
+            for row in stage.evaluations
+            if row.get(key) is not None
+        ]
         for stage, before, _ in run.offsets()
-        for row in stage.evaluations
-        if row.get(key) is not None
     ]
 
 
@@ -121,18 +131,23 @@ def _draw(run: Run, title: str, lines: Sequence[Line], unit: str) -> str:
     _stages(drawing, run, x, top, bottom)
     _levels(drawing, run, x, bottom)
     for line in lines:
-        placed = [(x(pages), y(value)) for pages, value in line.points]
-        drawing.path(placed, f"curve {line.css}")
-        for point, (pages, value) in zip(placed, line.points, strict=True) if line.dots else ():
-            name = f"{line.label}: " if line.label else ""
-            drawing.mark(point, "circle", f"dot {line.css}", f"{name}{value:.3g} {unit} after {short(pages)} pages")
-    ends = spread([y(line.points[-1][1]) for line in lines], 17, top + 4, bottom)
+        _plot(drawing, line, unit, x, y)
+    ends = spread([y(line.points[-1][1]) for line in lines], 17, top + 4, bottom - 4)
     for place, line in zip(ends, lines, strict=True):
-        drawing.text(right + 9, place + 4.5, line.label, f"end {line.css}")
+        drawing.text(x(line.points[-1][0]) + 9, place + 4.5, line.label, f"end {line.css}")
     if title == "Image gain":
         _take_off(drawing, run, x, y)
     said = "; ".join(f"{line.label or title} ends at {line.points[-1][1]:.3g} {unit}" for line in lines)
     return drawing.render(f"{title} over {short(total)} pages", said, "small")
+
+
+def _plot(drawing: Drawing, line: Line, unit: str, x: Scale, y: Scale) -> None:
+    name = f"{line.label}: " if line.label else ""
+    for segment in line.segments:
+        drawing.path([(x(pages), y(value)) for pages, value in segment], f"curve {line.css}")
+        for pages, value in segment if line.dots or len(segment) == 1 else ():
+            tip = f"{name}{value:.3g} {unit} after {short(pages)} pages"
+            drawing.mark((x(pages), y(value)), "circle", f"dot {line.css}", tip)
 
 
 def _pages_axis(drawing: Drawing, x: Scale, total: float, bottom: float) -> None:
@@ -173,9 +188,8 @@ def _take_off(drawing: Drawing, run: Run, x: Scale, y: Scale) -> None:
     if found is None:
         return
     drawing.line((x(found["pages"]), y(y.low)), (x(found["pages"]), y.end), "moment")
-    near_right = x(found["pages"]) > (x.start + x.end) / 2
-    drawing.text(
-        x(found["pages"]) + (-7 if near_right else 7), y.end + 12,
-        f"begins to look ({TAKES_OFF:g} nats): {short(found['pages'])} pages", "moment-name",
-        "end" if near_right else "start",
-    )
+    roomy = x(found["pages"]) - x.start > 110  # before that moment the gain is near zero, so the left is free
+    shift, anchor = (-8.0, "end") if roomy else (8.0, "start")
+    lines = ("begins to look", f"{short(found['pages'])} pages")
+    for row, words in enumerate(lines):
+        drawing.text(x(found["pages"]) + shift, (y.start + y.end) / 2 + 17 * row, words, "moment-name", anchor)

@@ -118,12 +118,13 @@ def _pages(run: Run) -> str:
         return ""
     prose = [sample for sample in samples if not sample.get("random")]
     random = [sample for sample in samples if sample.get("random")]
-    body = LEGEND + reading_cards(prose, run.folder)
+    titles = {
+        row["source"]: f"{row['bytes_per_vision_token']:.1f} bytes per vision token" for row in run.evaluation["curve"]
+    } if run.evaluation else {}
+    body = LEGEND + reading_cards(prose, run.folder, titles)
     if random:
-        body += (
-            "<h3>Random text</h3><p>Words drawn by lot: no sentence to lean on, so only reading helps.</p>"
-            + reading_cards(random, run.folder)
-        )
+        lots = {str(sample["source"]): "Random text: no sentence to lean on, so only reading helps" for sample in random}
+        body += reading_cards(random, run.folder, lots)
     how = (run.evaluation or {}).get("sample_choice", "")
     return _section("Pages, and what was read from them", escape(how), body, raw=True)
 

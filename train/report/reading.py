@@ -32,9 +32,13 @@ def marked(reference: str, hypothesis: str) -> str:
     return "".join(pieces)
 
 
-def reading_cards(samples: Sequence[Mapping[str, Any]], folder: Path) -> str:
-    """A card a sample; `folder` is what the samples' page paths are relative to."""
-    return '<div class="cards">' + "".join(_card(sample, folder) for sample in samples) + "</div>"
+def reading_cards(samples: Sequence[Mapping[str, Any]], folder: Path, titles: Mapping[str, str]) -> str:
+    """A row of cards for each source; `folder` is what the pages' paths are relative to, `titles` name the sources."""
+    rows = []
+    for source in dict.fromkeys(str(sample.get("source", "")) for sample in samples):
+        cards = "".join(_card(sample, folder) for sample in samples if str(sample.get("source", "")) == source)
+        rows.append(f'<h3>{escape(titles.get(source, source))}</h3><div class="cards">{cards}</div>')
+    return "".join(rows)
 
 
 def data_uri(path: Path) -> str | None:
@@ -54,8 +58,7 @@ def _card(sample: Mapping[str, Any], folder: Path) -> str:
     read = marked(reference, hypothesis) if hypothesis else '<span class="none">(nothing was read)</span>'
     return (
         f'<article class="card"><figure>{picture}</figure><div class="text">'
-        f'<p class="tag"><b>{escape(str(sample.get("choice", "")))}</b> · {escape(str(sample.get("source", "")))}'
-        f' · <b>{100 * float(sample["precision"]):.0f} %</b></p>'
+        f'<p class="tag"><b>{escape(str(sample.get("choice", "")))}</b> <span>{100 * float(sample["precision"]):.0f} %</span></p>'
         f'<p class="read">{read}</p>'
         f'<details><summary>what the page says</summary><p class="read said">{escape(reference)}</p></details>'
         "</div></article>"
