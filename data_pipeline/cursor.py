@@ -1,7 +1,8 @@
 """Where a run is in its data: a few numbers, without any world size.
 
-A phase is a stretch with one mixture. When a curriculum changes the mixture a new phase begins: indices start again at
-0, while each source goes on at the position it has reached (`base`), so that a change neither repeats nor loses one.
+A phase is a stretch with one mixture. When a curriculum changes the mixture a new phase begins: indices start
+again at 0, while each source goes on at the position it has reached (`base`), so that a change neither
+repeats nor loses one.
 """
 
 from collections.abc import Mapping
@@ -16,9 +17,9 @@ from data_pipeline.order import Mixture, seed_for
 class Cursor:
     """Everything that decides which samples come next.
 
-    index: global samples consumed in this phase, by all ranks together. base: positions of each source taken before
-    this phase. digests: of each source's manifest. bad: unusable samples by "source: reason", as met by the rank that
-    made this cursor.
+    index: global samples consumed in this phase, by all ranks together. base: positions of each source taken
+    before this phase. digests: of each source's manifest. bad: unusable samples by "source: reason", as met
+    by the rank that made this cursor.
     """
 
     seed: int

@@ -1,7 +1,8 @@
 """What a user can get wrong, as exceptions whose message is all that is printed.
 
 A command turns every `UserError` into its message on stderr and exit code 2, without a traceback. So the
-message names what is wrong, where it is, and what to do about it (which override to set, which command to run).
+message names what is wrong, where it is, and what to do about it (which override to set, which command to
+run).
 """
 
 

@@ -3,10 +3,11 @@
 The index of `shard-00000.tar` is `shard-00000.index.json` beside it:
 
     {"format": 1, "shard": "shard-00000.tar", "samples": [
-        {"key": "00000000", "parts": {"png": [offset, bytes], "json": [offset, bytes]}, "target_bytes": n, "crc32": n}]}
+        {"key": "00000000", "parts": {"png": [offset, bytes], "json": [offset, bytes]}, "target_bytes": n,
+         "crc32": n}]}
 
-Offsets are into the tar; crc32 runs over the parts' bytes in the order listed. The tar stays plain webdataset: it is
-readable without its index, and the index can be built again from it.
+Offsets are into the tar; crc32 runs over the parts' bytes in the order listed. The tar stays plain
+webdataset: it is readable without its index, and the index can be built again from it.
 """
 
 import json
@@ -73,8 +74,8 @@ class ShardIndex:
 def build_index(tar_path: Path) -> ShardIndex:
     """Index a shard by reading it once; DataError if it is not a whole tar of webdataset samples.
 
-    A damaged header makes tar readers stop as if at the end (webdataset then loses the rest without a word), so what
-    follows the last sample must be the tar's zero blocks.
+    A damaged header makes tar readers stop as if at the end (webdataset then loses the rest without a word),
+    so what follows the last sample must be the tar's zero blocks.
     """
     samples: list[IndexEntry] = []
     try:
@@ -96,7 +97,7 @@ def build_index(tar_path: Path) -> ShardIndex:
 
 
 def _add_part(samples: list[IndexEntry], file: BinaryIO, tar_path: Path, member: tarfile.TarInfo) -> None:
-    """Add a member of the tar to the sample it belongs to, as webdataset groups them: neighbours of one key."""
+    """Add a member of the tar to its sample; as in webdataset, neighbours with one key are one sample."""
     folder, _, name = member.name.rpartition("/")
     key, _, extension = name.partition(".")
     if folder or not key or not extension:
@@ -117,7 +118,7 @@ def _add_part(samples: list[IndexEntry], file: BinaryIO, tar_path: Path, member:
 
 
 def _target_bytes(data: bytes) -> int:
-    """UTF-8 length of the target; 0 where the JSON cannot be read (the reader counts such a sample as bad)."""
+    """UTF-8 length of the target; 0 where the JSON cannot be read (a reader counts such a sample as bad)."""
     try:
         return len(json.loads(data)["target"].encode())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -1,8 +1,8 @@
 """What a shard set is: its shards with counts and checksums, and where every page in it came from.
 
-A shard set is a folder of `shard-*.tar` (webdataset), an index beside each, and `manifest.json`. Readers trust only
-what the manifest lists: a webdataset reader alone takes a damaged header for the end of the shard and loses the rest
-of the samples silently.
+A shard set is a folder of `shard-*.tar` (webdataset), an index beside each, and `manifest.json`. Readers
+trust only what the manifest lists: a webdataset reader alone takes a damaged header for the end of the shard
+and loses the rest of the samples silently.
 """
 
 import hashlib
@@ -37,10 +37,10 @@ class ShardEntry:
 
 @dataclass
 class Manifest:
-    """`manifest.json`. `refused` counts pages that were not written, by reason; `text_bytes` sums all targets.
+    """`manifest.json`.
 
-    renderer, fonts (file name: sha256), sources ({"name", "version", "license"}) and config say how the pages were
-    made; readers need only `shards`.
+    refused: pages that were not written, by reason. text_bytes: of all targets together, as UTF-8. renderer, fonts (file name: sha256), sources ({"name", "version", "license"}) and config say how the pages
+    were made; readers need only `shards`.
     """
 
     name: str
@@ -110,7 +110,7 @@ class Manifest:
 
 
 def describe_shard(tar_path: Path) -> ShardEntry:
-    """Index a finished shard (writing the index beside it) and return its manifest entry; DataError if damaged."""
+    """Write the index of a finished shard and return its manifest entry; DataError if it is damaged."""
     index = build_index(tar_path)
     index.save(tar_path)
     return ShardEntry(tar_path.name, len(index.samples), tar_path.stat().st_size, file_digest(tar_path))
@@ -130,8 +130,9 @@ def file_digest(path: Path, progress: Callable[[int], object] | None = None) -> 
 def verify(folder: Path, manifest: Manifest, progress: Callable[[int], object] | None = None) -> list[str]:
     """Every problem of the shards on disk against their manifest, one line each; empty when all is well.
 
-    Shards are read and hashed in parallel threads (hashing releases the interpreter lock). `progress` is called from
-    these threads with the number of bytes just checked; they add up to the sum of `shard.bytes` for a whole set.
+    Shards are read and hashed in parallel threads (hashing releases the interpreter lock). `progress` is
+    called from these threads with the number of bytes just checked; they add up to the sum of `shard.bytes`
+    for a whole set.
     """
     folder = Path(folder)
     with ThreadPoolExecutor(_VERIFY_THREADS) as pool:

@@ -1,11 +1,11 @@
 """The order of samples: one global sequence, a pure function of a seed and an index.
 
-Nothing here knows of ranks, workers or restarts, so a run may stop and go on with any number of them and see exactly
-the samples that it has not seen. Permutations come from raw Philox words (whose stream NumPy never changes, unlike the
-methods of its generators): the order outlives versions.
+Nothing here knows of ranks, workers or restarts, so a run may stop and go on with any number of them and see
+exactly the samples that it has not seen. Permutations come from raw Philox words (whose stream NumPy never
+changes, unlike the methods of its generators): the order outlives versions.
 
-`Mixture` says from which source the sample at a global index comes and which position of that source it is; `Order`
-says which sample of which shard a position is.
+`Mixture` says from which source the sample at a global index comes and which position of that source it is;
+`Order` says which sample of which shard a position is.
 """
 
 import hashlib
@@ -43,9 +43,9 @@ def permutation(count: int, seed: int, purpose: int, first: int, second: int = 0
 class Order:
     """The endless sequence of one source's samples: every epoch holds each sample once, in a new order.
 
-    counts: samples of each shard. In an epoch the shards are permuted and cut into windows of `window` shards; the
-    samples of a window are permuted together. So at any time only a window of shards need be near (a local copy, the
-    operating system's cache), while neighbours come from different shards.
+    counts: samples of each shard. In an epoch the shards are permuted and cut into windows of `window`
+    shards; the samples of a window are permuted together. So at any time only a window of shards need be near
+    (a local copy, the operating system's cache), while neighbours come from different shards.
     """
 
     def __init__(self, counts: Sequence[int], seed: int, window: int = 4) -> None:
@@ -61,7 +61,7 @@ class Order:
         self._window = lru_cache(4)(self._draw_window)
 
     def at(self, position: int) -> Place:
-        """The sample at a position (0, 1, ... without end); amortised constant time for neighbouring positions."""
+        """The sample at a position (0, 1, ... without end); cheap for positions near the last one asked."""
         if position < 0:
             raise ValueError(f"position {position} is negative")
         epoch, within = divmod(position, self.samples)
@@ -71,7 +71,7 @@ class Order:
         return Place(epoch, int(shard), int(sample))
 
     def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """The epoch's shard order, int64 [shards], and the position at which each window starts, [windows]."""
+        """The epoch's shard order, int64 [shards], and the position at which each window starts [windows]."""
         shards = permutation(len(self.counts), self.seed, _EPOCH, epoch)
         sizes = np.add.reduceat(self.counts[shards], np.arange(0, len(shards), self.window))
         return shards, np.concatenate([[0], np.cumsum(sizes)[:-1]])
@@ -86,9 +86,10 @@ class Order:
 
 
 class Mixture:
-    """Interleaves sources by whole-number weights: each cycle of sum(weights) indices holds exactly each one's share.
+    """Interleaves sources: each cycle of sum(weights) indices holds exactly each source's weight.
 
-    The order inside a cycle is permuted by (seed, cycle). Within one source positions are taken in order, without gaps.
+    The order inside a cycle is permuted by (seed, cycle). Within one source positions are taken in order,
+    without gaps.
     """
 
     def __init__(self, weights: Mapping[str, int], seed: int) -> None:
@@ -125,5 +126,6 @@ class Mixture:
         """For each slot of a cycle: its source, and how many earlier slots of the cycle are that source's."""
         owners = self._owners[permutation(self.cycle, self.seed, _CYCLE, number)]
         ranks = np.empty(self.cycle, dtype=np.int64)
-        ranks[np.argsort(owners, kind="stable")] = np.concatenate([np.arange(share) for share in self._shares])
+        counted = np.concatenate([np.arange(share) for share in self._shares])
+        ranks[np.argsort(owners, kind="stable")] = counted
         return owners, ranks

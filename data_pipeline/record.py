@@ -6,8 +6,9 @@ A sample in a shard is, in webdataset's naming (everything after the first dot i
     KEY.json           kind, prompt, target, language, script, source, license, seed, boxes, glyph_cell
     KEY.glyphs.npy     optional: which character class covers each cell of the first page
 
-We write PNG; `jpg`, `jpeg` and `webp` pages of other makers are read as well. Nothing here unpickles or evaluates
-anything: images by PIL restricted to the format the extension names, JSON, and `.npy` with `allow_pickle=False`.
+We write PNG; `jpg`, `jpeg` and `webp` pages of other makers are read as well. Nothing here unpickles or
+evaluates anything: images by PIL restricted to the format the extension names, JSON, and `.npy` with
+`allow_pickle=False`.
 """
 
 import io
@@ -18,19 +19,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from data_pipeline.errors import SampleError
+from data_pipeline.page_file import FORMATS, decode_page, encode_page
 
 BLANK = 0  # glyph class of a cell without ink
 GLYPH_CLASSES = 256
 IGNORE_GLYPH = 255  # a cell whose class is unknown: no loss there
 
-MAX_PAGE_PIXELS = 64_000_000  # an 8000 x 8000 page; more is taken for a decompression bomb
-PNG_LEVEL = 6  # a fifth smaller than level 1 for twice the time; a page is read many times
-
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")  # no dot (ends the key), no slash, fits a USTAR name
-_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
 _BOX_KINDS = ("line", "word", "block")
 _TEXT_FIELDS = ("kind", "prompt", "target", "language", "script", "source", "license")
 _NEEDED_TEXT = ("kind", "source", "license")
@@ -39,8 +36,8 @@ _NEEDED_TEXT = ("kind", "source", "license")
 def glyph_class(character: str) -> int:
     """Class of a character in the glyph map, from its first code point.
 
-    Whitespace (and nothing) is BLANK; printable ASCII has a class of its own (1..94); all others share 95..253
-    by code point modulo 159, so neighbours in an alphabet stay apart.
+    Whitespace (and nothing) is BLANK; printable ASCII has a class of its own (1..94); all others share
+    95..253 by code point modulo 159, so neighbours in an alphabet stay apart.
     """
     if not character or character[0].isspace():
         return BLANK
@@ -52,7 +49,7 @@ def glyph_class(character: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangle of text on a page; x0, y0 (top left) to x1, y1 in page pixels, `kind` is line, word or block."""
+    """Text in a rectangle of a page: x0, y0 (top left) to x1, y1 in pixels; kind: line, word or block."""
 
     kind: str
     text: str
@@ -135,7 +132,7 @@ def encode(record: Record) -> dict[str, Any]:
     record.validate()
     sample: dict[str, Any] = {"__key__": record.key}
     for number, page in enumerate(record.pages):
-        sample["png" if len(record.pages) == 1 else f"{number}.png"] = _encode_png(page)
+        sample["png" if len(record.pages) == 1 else f"{number}.png"] = encode_page(page)
     fields = {name: getattr(record, name) for name in (*_TEXT_FIELDS, "seed", "glyph_cell")}
     fields["boxes"] = [asdict(box) for box in record.boxes]
     sample["json"] = json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
@@ -147,7 +144,7 @@ def encode(record: Record) -> dict[str, Any]:
 
 
 def decode(sample: Mapping[str, Any]) -> Record:
-    """The record in a webdataset sample's bytes; raises SampleError naming the key and the part that is bad."""
+    """The record in a webdataset sample's bytes; SampleError names the key and the part that is bad."""
     key = sample.get("__key__", "")
     try:
         fields = _decode_json(key, sample)
@@ -169,19 +166,13 @@ def decode(sample: Mapping[str, Any]) -> Record:
 
 def page_names(sample: Mapping[str, Any]) -> list[str]:
     """Names of the page parts of a sample in page order: ["png"], or ["0.png", "1.jpg", ...]."""
-    single = [name for name in sample if name in _FORMATS]
+    single = [name for name in sample if name in FORMATS]
     numbered = []
     for name in sample:
         number, _, extension = name.partition(".")
-        if extension in _FORMATS and number.isdecimal():
+        if extension in FORMATS and number.isdecimal():
             numbered.append((int(number), name))
     return single + [name for _, name in sorted(numbered)]
-
-
-def _encode_png(page: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(page).save(buffer, format="PNG", compress_level=PNG_LEVEL)
-    return buffer.getvalue()
 
 
 def _decode_json(key: str, sample: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,29 +188,16 @@ def _decode_json(key: str, sample: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _decode_page(key: str, name: str, data: bytes) -> np.ndarray:
-    """uint8 [height, width] for grey images, else [height, width, 3]; transparency is shown on white paper."""
     try:
-        with Image.open(io.BytesIO(data), formats=[_FORMATS[name.rpartition(".")[2]]]) as image:
-            if image.width * image.height > MAX_PAGE_PIXELS:
-                size = f"{image.width} x {image.height}"
-                raise SampleError("bad image", f"record {key!r}: {name} is {size} pixels, too large a page")
-            if image.mode == "L" and image.format == "PNG":
-                return np.asarray(image)
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode in ("1", "L"):
-                return np.asarray(upright.convert("L"))
-            if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-                paper = Image.new("RGBA", upright.size, "white")
-                upright = Image.alpha_composite(paper, upright.convert("RGBA"))
-            return np.asarray(upright.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return decode_page(name.rpartition(".")[2], data)
+    except ValueError as error:
         raise SampleError("bad image", f"record {key!r}: bad image {name} ({error})") from None
 
 
 def _decode_glyphs(key: str, data: bytes) -> np.ndarray:
     try:
         return np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except Exception as error:  # a damaged header makes NumPy raise nearly anything
         raise SampleError("bad glyph map", f"record {key!r}: bad glyphs.npy ({error})") from None
 
 

