@@ -1,0 +1,78 @@
+"""What a corpus becomes: its shard sets, each a list of pages that are a pure function of (set, page number, seed).
+
+A set is one folder of shards: `train/ratio-4`, `held_out/ratio-4`, `held_out/random-4`, ... With `corpus.ratios`
+each set's pages carry ratio x vision tokens bytes of text, in the largest letters that fit; without, there is one set
+a split, named after the corpus, whose pages are filled with text of the size `corpus.page.font_px`.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from data_pipeline.config import CorpusConfig
+from data_pipeline.render.fit import largest_font
+from data_pipeline.sources.random_words import random_words
+from data_pipeline.workshop import Workshop
+
+_SAMPLE_TEXTS = 200  # texts that decide a font size
+_FULL_PAGE = 4.0  # bytes of text offered per (font size)^2 of page, when pages are filled: more than can fit
+
+
+@dataclass(frozen=True)
+class ShardSet:
+    """One folder of shards. budget: bytes of text a page at most; random_text: share of pages with random words.
+
+    font_px: size for each family in `corpus.page.font`; families chosen by coverage take `corpus.page.font_px`.
+    """
+
+    name: str
+    split: str
+    pages: int
+    budget: int
+    random_text: float
+    font_px: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        """Folder below `out`."""
+        return f"{self.split}/{self.name}"
+
+    def shards(self, shard_pages: int) -> list[range]:
+        """Page numbers of each shard."""
+        return [range(first, min(first + shard_pages, self.pages)) for first in range(0, self.pages, shard_pages)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for a manifest."""
+        return asdict(self)
+
+
+def shard_sets(workshop: Workshop, seed: int) -> list[ShardSet]:
+    """The sets of a corpus that have at least one page. Raises DataError when a page cannot hold its text."""
+    corpus, sets = workshop.corpus, []
+    for ratio in corpus.ratios or [0]:
+        label = str(ratio) if ratio else corpus.name
+        budget = ratio * corpus.vision_tokens if ratio else round(_FULL_PAGE * (corpus.page.size / corpus.page.font_px) ** 2)
+        prose = f"ratio-{label}" if ratio else label
+        font_px = _font_sizes(workshop, budget, seed)
+        sets += [
+            ShardSet(prose, "train", corpus.pages, budget, corpus.random_text, font_px),
+            ShardSet(prose, "held_out", corpus.held_out_pages, budget, 0.0, font_px),
+            ShardSet(f"random-{label}", "held_out", corpus.held_out_random_pages, budget, 1.0, font_px),
+        ]
+    return [shard_set for shard_set in sets if shard_set.pages > 0]
+
+
+def _font_sizes(workshop: Workshop, budget: int, seed: int) -> dict[str, float]:
+    """Size of each family, from texts of the split that is built (training texts where there are any)."""
+    corpus: CorpusConfig = workshop.corpus
+    if corpus.page.font_px:
+        return {family: corpus.page.font_px for family in corpus.page.font}
+    rng = np.random.default_rng([seed, budget])
+    splits = [split for split, pages in (("train", corpus.pages), ("held_out", corpus.held_out_pages)) if pages]
+    if splits:
+        texts = [workshop.passages(splits[0]).draw(rng, budget)[1] for _ in range(_SAMPLE_TEXTS)]
+    else:
+        texts = [random_words(rng, budget).text for _ in range(_SAMPLE_TEXTS)]
+    style = workshop.style
+    return {family: largest_font(texts, style(family, 0.0, corpus.language), workshop.engine) for family in corpus.page.font}

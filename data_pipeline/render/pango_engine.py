@@ -1,0 +1,202 @@
+"""Typesetting by Pango: right shaping and line breaking in every script it knows.
+
+Pango's own Python bindings are thin cffi layers (pangocffi, pangocairocffi, cairocffi) over the system's libpango. The
+font map gets a fontconfig configuration of its own, holding our font files and nothing else: neither the host's
+fonts nor its configuration files or environment variables reach a page. Needs Pango 1.50 or newer.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import cairocffi
+import numpy as np
+import pangocairocffi
+import pangocffi
+from cffi import FFI
+
+from data_pipeline.errors import DataError
+from data_pipeline.render.fonts import FontSet
+from data_pipeline.render.page import Drawing, Line, PageStyle
+
+_UNIT = 1024  # Pango units in a pixel
+_MINIMUM = 15000  # encoded as Pango does: 1.50.0
+_ALIGN = {"left": pangocffi.Alignment.LEFT, "center": pangocffi.Alignment.CENTER, "right": pangocffi.Alignment.RIGHT}
+_ALIGN["justify"] = pangocffi.Alignment.LEFT
+
+_pango, _ffi = pangocffi.pango, pangocffi.ffi
+_extra = FFI()  # what the bindings leave out: a font map with a fontconfig configuration of its own
+_extra.cdef("""
+    typedef struct _FcConfig FcConfig;
+    FcConfig *FcConfigCreate(void);
+    int FcConfigAppFontAddFile(FcConfig *config, const char *file);
+    void pango_fc_font_map_set_config(void *font_map, FcConfig *config);
+""")
+
+
+class PangoEngine:
+    """Pango and Cairo over one FontSet; grey antialiasing, slight hinting, glyphs on whole pixels."""
+
+    name = "pango"
+
+    def __init__(self, fonts: FontSet) -> None:
+        if _pango.pango_version() < _MINIMUM:
+            raise OSError(f"libpango {pangocffi.pango_version_string()} is older than 1.50")
+        self.version = pangocffi.pango_version_string()
+        self._fonts = fonts
+        self._font_map = _font_map(fonts)
+        self._canvases: dict[tuple[int, int], _Canvas] = {}
+
+    def draw(self, text: str, style: PageStyle) -> Drawing:
+        """See `page.Engine`. Raises DataError when Pango has not taken the text as it is."""
+        size = (style.width, style.height)
+        canvas = self._canvases.get(size)
+        if canvas is None:
+            canvas = self._canvases[size] = _Canvas(self._font_map, *size)
+        return canvas.draw(text, style, self._fonts)
+
+
+class _Canvas:
+    """A surface and a layout that are used again for every page of one size."""
+
+    def __init__(self, font_map: Any, width: int, height: int) -> None:
+        self._surface = cairocffi.ImageSurface(cairocffi.FORMAT_A8, width, height)
+        self._cairo = cairocffi.Context(self._surface)
+        self._ink = np.frombuffer(self._surface.get_data(), np.uint8).reshape(height, -1)[:, :width]
+        self._context = _pango.pango_font_map_create_context(font_map)
+        options = cairocffi.FontOptions(
+            antialias=cairocffi.ANTIALIAS_GRAY, hint_style=cairocffi.HINT_STYLE_SLIGHT, hint_metrics=cairocffi.HINT_METRICS_ON
+        )
+        cairo = pangocairocffi.pangocairo
+        self._drawing_context = self._cairo._pointer
+        cairo.pango_cairo_update_context(self._drawing_context, self._context)
+        cairo.pango_cairo_context_set_font_options(self._context, options._pointer)
+        self._layout = _pango.pango_layout_new(self._context)
+        _pango.pango_layout_set_wrap(self._layout, pangocffi.WrapMode.WORD_CHAR.value)
+        attributes = _pango.pango_attr_list_new()
+        _pango.pango_attr_list_insert(attributes, _pango.pango_attr_insert_hyphens_new(0))  # no ink that is not in the text
+        _pango.pango_layout_set_attributes(self._layout, attributes)
+
+    def draw(self, text: str, style: PageStyle, fonts: FontSet) -> Drawing:
+        data = text.encode()
+        self._set(data, style)
+        characters = _Characters(text, data)
+        self._ink[:] = 0
+        self._surface.mark_dirty()
+        lines = self._draw_lines(characters, style)
+        clusters, starts = self._clusters(characters, style, len(lines))
+        self._surface.flush()
+        missing: tuple[int, ...] = ()
+        if _pango.pango_layout_get_unknown_glyphs_count(self._layout):
+            missing = fonts.missing(text) or (0xFFFD,)  # covered by some font, yet not drawn: no code point to blame
+        return Drawing(255 - self._ink, tuple(lines), clusters, starts, missing)
+
+    def _set(self, data: bytes, style: PageStyle) -> None:
+        layout = self._layout
+        _pango.pango_context_set_language(self._context, _pango.pango_language_from_string(style.language.encode()))
+        _pango.pango_layout_context_changed(layout)
+        _pango.pango_layout_set_font_description(layout, _font(style.family, style.font_px))
+        _pango.pango_layout_set_width(layout, style.text_width * _UNIT)
+        _pango.pango_layout_set_alignment(layout, _ALIGN[style.align].value)
+        _pango.pango_layout_set_justify(layout, style.align == "justify")
+        _pango.pango_layout_set_line_spacing(layout, 0.0 if style.line_spacing == 1 else style.line_spacing)
+        _pango.pango_layout_set_text(layout, data, len(data))
+        if _ffi.string(_pango.pango_layout_get_text(layout)) != data:
+            raise DataError(f"Pango cannot set this text: {data[:60]!r}")
+
+    def _draw_lines(self, characters: "_Characters", style: PageStyle) -> list[Line]:
+        """Draw every line up to the first that does not fit whole; returns those drawn."""
+        left, top = style.origin
+        box, lines = _ffi.new("PangoRectangle *"), []
+        iterator = _pango.pango_layout_get_iter(self._layout)
+        while True:
+            _pango.pango_layout_iter_get_line_extents(iterator, _ffi.NULL, box)
+            x0, y0 = left + box.x / _UNIT, top + box.y / _UNIT
+            x1, y1 = x0 + box.width / _UNIT, y0 + box.height / _UNIT
+            if y1 > style.bottom or x1 > left + style.text_width + 1:
+                break
+            line = _pango.pango_layout_iter_get_line_readonly(iterator)
+            start = _pango.pango_layout_line_get_start_index(line)
+            end = start + _pango.pango_layout_line_get_length(line)
+            lines.append(Line(characters.at(start), characters.at(end), x0, y0, x1, y1))
+            self._cairo.move_to(x0, top + _pango.pango_layout_iter_get_baseline(iterator) / _UNIT)
+            pointer = pangocairocffi.ffi.cast("PangoLayoutLine *", _address(line))
+            pangocairocffi.pangocairo.pango_cairo_show_layout_line(self._drawing_context, pointer)
+            if not _pango.pango_layout_iter_next_line(iterator):
+                break
+        _pango.pango_layout_iter_free(iterator)
+        return lines
+
+    def _clusters(self, characters: "_Characters", style: PageStyle, lines: int) -> tuple[np.ndarray, np.ndarray]:
+        """float64 [n, 4] rectangles and int64 [n] first characters of the clusters in the first `lines` lines."""
+        rectangles, starts = [], []
+        box, number = _ffi.new("PangoRectangle *"), 0
+        iterator = _pango.pango_layout_get_iter(self._layout)
+        extents, index = _pango.pango_layout_iter_get_cluster_extents, _pango.pango_layout_iter_get_index
+        following = _pango.pango_layout_iter_next_cluster
+        limit = _pango.pango_layout_get_line_count(self._layout)
+        end = characters.length if lines == limit else self._line_start(lines)
+        while lines:
+            number = index(iterator)
+            extents(iterator, _ffi.NULL, box)
+            if number < end and box.width > 0:
+                rectangles.append((box.x, box.y, box.x + box.width, box.y + box.height))
+                starts.append(number)
+            if not following(iterator):
+                break
+        _pango.pango_layout_iter_free(iterator)
+        left, top = style.origin
+        corners = np.array(rectangles, np.float64).reshape(-1, 4) / _UNIT + (left, top, left, top)
+        return corners, characters.all_at(np.array(starts, np.int64))
+
+    def _line_start(self, number: int) -> int:
+        line = _pango.pango_layout_get_line_readonly(self._layout, number)
+        return _pango.pango_layout_line_get_start_index(line)
+
+
+class _Characters:
+    """Byte offsets (Pango counts UTF-8 bytes) → character offsets."""
+
+    def __init__(self, text: str, data: bytes) -> None:
+        self.length = len(data)
+        self._map = None
+        if len(data) != len(text):
+            lead = (np.frombuffer(data, np.uint8) & 0xC0) != 0x80
+            self._map = np.append(np.cumsum(lead) - 1, len(text))
+
+    def at(self, offset: int) -> int:
+        return offset if self._map is None else int(self._map[offset])
+
+    def all_at(self, offsets: np.ndarray) -> np.ndarray:
+        return offsets if self._map is None else self._map[offsets]
+
+
+def _font_map(fonts: FontSet) -> Any:
+    """A Pango font map that knows the files of `fonts` and no others; lives as long as the process."""
+    fontconfig, pangoft2 = _open("fontconfig", 1), _open("pangoft2-1.0", 0)
+    config = fontconfig.FcConfigCreate()
+    for path in sorted({face.path for face in fonts.faces.values()}):
+        if not fontconfig.FcConfigAppFontAddFile(config, str(path).encode()):
+            raise DataError(f"{path}: fontconfig cannot read this font; take it out of the corpus.page.font_dirs folder")
+    font_map = pangocairocffi.pangocairo.pango_cairo_font_map_new()
+    pangoft2.pango_fc_font_map_set_config(_extra.cast("void *", _address(font_map)), config)
+    return _ffi.cast("PangoFontMap *", _address(font_map))
+
+
+def _open(library: str, major: int) -> Any:
+    from ctypes.util import find_library
+
+    return _extra.dlopen(find_library(library) or f"lib{library}.so.{major}")
+
+
+@lru_cache(maxsize=256)
+def _font(family: str, font_px: float) -> Any:
+    """A Pango font description, freed with the process: there are a handful."""
+    description = _pango.pango_font_description_new()
+    _pango.pango_font_description_set_family(description, family.replace(", ", ",").encode())
+    _pango.pango_font_description_set_absolute_size(description, font_px * _UNIT)
+    return description
+
+
+def _address(pointer: Any) -> int:
+    """The address of a pointer of any cffi instance, to hand it to another."""
+    return int(_ffi.cast("uintptr_t", pointer))

@@ -1,0 +1,143 @@
+"""Write shards: each a pure function of (corpus, set, seed, shard number), so any process may write any of them.
+
+A shard appears under its name only when it is whole and on disk (see `atomic`); beside it `shard-00000.done.json`
+says what it holds and for which build. After a kill the same command finds these, checks the shards against their
+checksums, and writes only what is missing.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field
+from multiprocessing import connection
+from pathlib import Path
+
+from data_pipeline.atomic import atomic_write
+from data_pipeline.config import CorpusConfig
+from data_pipeline.errors import DataError
+from data_pipeline.manifest import ShardEntry, describe_shard, file_digest
+from data_pipeline.pages import PageMaker
+from data_pipeline.plan import ShardSet
+from data_pipeline.record import encode
+from data_pipeline.workshop import open_workshop
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """One shard to write. `build` identifies the build: the digest of all that decides the shard's bytes."""
+
+    folder: Path
+    shard: int
+    numbers: range
+    corpus: CorpusConfig
+    shard_set: ShardSet
+    seed: int
+    build: str
+
+    @property
+    def path(self) -> Path:
+        """The shard's file."""
+        return self.folder / f"shard-{self.shard:05d}.tar"
+
+    @property
+    def note(self) -> Path:
+        """Where the finished shard's `ShardDone` is kept."""
+        return self.folder / f"shard-{self.shard:05d}.done.json"
+
+
+@dataclass(frozen=True)
+class ShardDone:
+    """What a finished shard holds."""
+
+    entry: ShardEntry
+    build: str
+    text_bytes: int
+    refused: dict[str, int] = field(default_factory=dict)
+
+    @staticmethod
+    def find(job: ShardJob) -> "ShardDone | None":
+        """The note of a shard that is finished, of this build, and intact on disk; else None."""
+        try:
+            content = json.loads(job.note.read_bytes())
+            done = ShardDone(ShardEntry(**content.pop("entry")), **content)
+            intact = done.build == job.build and file_digest(job.path) == done.entry.sha256
+            return done if intact and job.path.with_suffix(".index.json").is_file() else None
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+
+def write_shards(jobs: Sequence[ShardJob], workers: int, progress: Callable[[ShardDone], object]) -> dict[Path, ShardDone]:
+    """Write every shard of `jobs` with `workers` processes; shard path → what it holds.
+
+    progress: called in this process for each finished shard; what it raises stops the build. Raises DataError for
+    what a worker reports, and when a worker was killed. Finished shards stay.
+    """
+    if workers == 1 or len(jobs) <= 1:
+        finished = _write_here(jobs)
+    else:
+        finished = _write_in_processes(jobs, min(workers, len(jobs)))
+    results = {}
+    for job, done in finished:
+        results[job.path] = done
+        progress(done)
+    return results
+
+
+def write_shard(job: ShardJob) -> ShardDone:
+    """Write one shard, its index and its note. The same job gives the same bytes, whoever runs it."""
+    from webdataset import TarWriter
+
+    maker = PageMaker(open_workshop(job.corpus), job.shard_set, job.seed)
+    refused: Counter[str] = Counter()
+    text_bytes = 0
+    job.folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(job.path) as file:
+        writer = TarWriter(file, mtime=0.0)
+        for number in job.numbers:
+            record, reasons = maker.make(number)
+            writer.write(encode(record))
+            refused += reasons
+            text_bytes += len(record.target.encode())
+        writer.tarstream.close()
+    done = ShardDone(describe_shard(job.path), job.build, text_bytes, dict(refused))
+    with atomic_write(job.note) as file:
+        file.write(json.dumps(asdict(done)).encode())
+    return done
+
+
+def _write_here(jobs: Sequence[ShardJob]) -> Iterator[tuple[ShardJob, ShardDone]]:
+    for job in jobs:
+        yield job, write_shard(job)
+
+
+def _write_in_processes(jobs: Sequence[ShardJob], workers: int) -> Iterator[tuple[ShardJob, ShardDone]]:
+    """Spawned processes: forked ones would inherit the threads and locks of whatever library is loaded here."""
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+    try:
+        futures = {pool.submit(write_shard, job): job for job in jobs}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BrokenProcessPool:
+        raise DataError("a process that wrote shards was killed (out of memory?). Finished shards are kept: run the same command again, "
+                        "with fewer processes if need be: workers=1") from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Let Ctrl-C end the build after the shards in hand, and let no worker outlive a killed parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)

@@ -1,0 +1,39 @@
+"""A folder of the user's own texts: every .txt and .md file below it."""
+
+from pathlib import Path
+
+from data_pipeline.errors import DataError
+from data_pipeline.sources.document import Document, Provenance, main_script, paragraphs
+
+ENDINGS = (".txt", ".md")
+
+
+def files(path: str, language: str, license_name: str) -> list[Document]:
+    """One document a file, ordered by name. Raises DataError for a missing folder, none or undecodable files.
+
+    The family is the first folder below `path`, or the file's own name when it lies directly there: keep
+    translations and versions of one work in one folder, and they are split as one.
+    """
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        raise DataError(f"corpus.path={path}: there is no such folder; name the folder that holds the texts")
+    found = sorted(file for file in root.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
+    if not found:
+        raise DataError(f"corpus.path={path}: holds no {' or '.join(ENDINGS)} file; add texts or name another folder")
+    documents = []
+    for file in found:
+        try:
+            text = "\n".join(paragraphs(file.read_text(encoding="utf-8")))
+        except UnicodeDecodeError as error:
+            raise DataError(f"{file}: is not UTF-8 (byte {error.start}); convert it, or move it out of corpus.path") from None
+        if text:
+            name = file.relative_to(root)
+            documents.append(Document(text, language, main_script(text), name.as_posix(), license_name, name.parts[0]))
+    if not documents:
+        raise DataError(f"corpus.path={path}: its {len(found)} files hold no text")
+    return documents
+
+
+def provenance(path: str, license_name: str) -> Provenance:
+    """The folder as it appears in manifests: its own name only, not where it lies on this machine."""
+    return Provenance(Path(path).expanduser().resolve().name, "", license_name)
