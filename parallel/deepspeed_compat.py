@@ -10,6 +10,8 @@ What is worked around here, each measured:
 * It compiles a shared-memory all-reduce with ninja on first use on a CPU: a minute for nothing here (`load`).
 """
 
+import contextlib
+import io
 import logging
 from collections.abc import Iterable, Sequence
 from types import ModuleType
@@ -36,6 +38,8 @@ PRIVATE = (
     ("deepspeed.moe.utils", "split_params_into_different_moe_groups_for_optimizer"),
     ("deepspeed.runtime.engine", "DeepSpeedEngine.get_global_grad_norm"),
     ("deepspeed.runtime.engine", "DeepSpeedEngine.destroy"),
+    ("deepspeed.runtime.engine", "DeepSpeedEngine._backward_prologue"),
+    ("deepspeed.runtime.zero.stage_1_and_2", "DeepSpeedZeroOptimizer.clear_backward_seen_flag"),
     ("deepspeed.runtime.bf16_optimizer", "BF16_Optimizer._lazy_init_hp_params_optimizer_state"),
     ("deepspeed.runtime.bf16_optimizer", "BF16_Optimizer.update_lp_params"),
     ("deepspeed.runtime.bf16_optimizer", "BF16_Optimizer.zero_grad"),
@@ -106,6 +110,7 @@ def configuration(options: EngineOptions, largest: int, elements: int) -> dict[s
         "gradient_clipping": options.clip,
         "zero_optimization": {
             "stage": options.zero_stage,
+            "contiguous_gradients": options.zero_stage > 1,
             "overlap_comm": False,  # refused by DeepSpeed together with an unmanaged boundary, except in stage 2
             "reduce_bucket_size": bucket,
             "allgather_bucket_size": bucket,
@@ -162,13 +167,14 @@ def parameter_groups(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def initialize(module: torch.nn.Module, optimizer: torch.optim.Optimizer, options: EngineOptions) -> Any:
     """A DeepSpeedEngine around `module`, whose optimizer states exist already."""
     sizes = [param.numel() for group in optimizer.param_groups for param in group["params"]]
-    engine, *_ = load().initialize(
-        model=module,
-        optimizer=optimizer,
-        config=configuration(options, max(sizes), sum(sizes)),
-        mpu=ModelParallelUnit(),
-        dist_init_required=False,
-    )
+    with contextlib.redirect_stdout(io.StringIO()):  # its bf16 optimizer prints memory figures for every group
+        engine, *_ = load().initialize(
+            model=module,
+            optimizer=optimizer,
+            config=configuration(options, max(sizes), sum(sizes)),
+            mpu=ModelParallelUnit(),
+            dist_init_required=False,
+        )
     prime(engine, optimizer)
     return engine
 
@@ -189,14 +195,28 @@ def prime(engine: Any, optimizer: torch.optim.Optimizer) -> None:
         for flat in group["params"]:
             flat.grad = None
             if "step" in optimizer.state[flat]:
-                optimizer.state[flat]["step"] *= 0
+                optimizer.state[flat]["step"].zero_()
     engine.optimizer._lazy_init_hp_params_optimizer_state()
 
 
-def state_names(param: torch.nn.Parameter) -> list[str]:
-    """Names of the optimizer's tensors beside this parameter, such as exp_avg; empty where no part of it lives here."""
-    mapping = getattr(param, "_hp_mapping", None)
-    return [] if mapping is None else mapping.get_optim_state_keys()
+def state_names(optimizer: torch.optim.Optimizer) -> list[str]:
+    """Names of the tensors the optimizer keeps for every weight, such as exp_avg; the same on all ranks."""
+    flat = optimizer.param_groups[0]["params"][0]
+    return [name for name, value in optimizer.state[flat].items() if value.shape == flat.shape]
+
+
+def update_count(optimizer: torch.optim.Optimizer) -> float:
+    """How many updates the optimizer has counted, for its bias correction."""
+    flat = optimizer.param_groups[0]["params"][0]
+    return float(optimizer.state[flat].get("step", 0))
+
+
+def set_update_count(optimizer: torch.optim.Optimizer, count: float) -> None:
+    """The reverse of `update_count`, for every group."""
+    for group in optimizer.param_groups:
+        for flat in group["params"]:
+            if "step" in optimizer.state[flat]:
+                optimizer.state[flat]["step"].fill_(count)
 
 
 def gather(param: torch.nn.Parameter, name: str | None) -> torch.Tensor:
@@ -219,6 +239,21 @@ def scatter(param: torch.nn.Parameter, name: str | None, value: torch.Tensor) ->
 def refresh(engine: Any) -> None:
     """Makes the module's weights equal to the masters again, on all data ranks."""
     engine.optimizer.update_lp_params()
+
+
+def before_forward(engine: Any, zero_stage: int) -> None:
+    """To be called before each forward: stage 2 counts the gradients of each backward anew."""
+    if zero_stage > 1:
+        engine.optimizer.clear_backward_seen_flag()
+
+
+def reduce_after_backward(engine: Any, zero_stage: int, loss: torch.Tensor) -> None:
+    """Lets stage 2 reduce and partition the gradients when the backward of `loss` ends; stage 1 does it in its step.
+
+    DeepSpeed finds the end of a backward itself once it is told of the beginning, from inside of it.
+    """
+    if zero_stage > 1 and loss.requires_grad:
+        loss.register_hook(lambda _: engine._backward_prologue())
 
 
 def discard(engine: Any, zero_stage: int) -> None:

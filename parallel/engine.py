@@ -12,7 +12,8 @@ auxiliary losses that megatron-core's routers add in backward are averaged over 
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -20,7 +21,7 @@ import torch.distributed as dist
 from megatron.core import parallel_state
 from megatron.core.pipeline_parallel import get_forward_backward_func
 
-from parallel import deepspeed_compat
+from parallel import deepspeed_compat, resume
 from parallel.device import device
 from parallel.errors import MissingGradient, ParallelError
 from parallel.options import EngineOptions, check
@@ -131,6 +132,28 @@ class Engine:
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group.get("lr_scale", 1.0)
 
+    def save(self, root: Path, step: int, extra: dict[str, Any], keep: int = 3) -> Path:
+        """Writes `root/step-XXXXXXXX`, whole or not at all, and keeps the newest `keep`; `extra` comes back from `load`."""
+        state = resume.TrainingState(self.module, self._names, self.optimizer)
+        return resume.save(Path(root), step, state, {"extra": extra, **self._facts()}, keep)
+
+    def load(self, path: Path, strict: bool = True) -> tuple[int, dict[str, Any]] | None:
+        """(step, extra) after taking everything from a checkpoint folder or the newest valid one of a root.
+
+        None when there is no checkpoint at all. On the CPU the steps that follow are bit-equal to those of a run that
+        was never interrupted, in the same layout. Without `strict`, weights that were frozen when the checkpoint was
+        written start with zero moments. Raises CheckpointError when all are damaged or of another model.
+        """
+        state = resume.TrainingState(self.module, self._names, self.optimizer)
+        found = resume.load(Path(path), state, strict)
+        if found is None:
+            return None
+        deepspeed_compat.refresh(self._deepspeed)
+        return found["step"], found["extra"]
+
+    def _facts(self) -> dict[str, Any]:
+        return {"topology": asdict(self.topology), "engine": asdict(self.options)}
+
     def close(self) -> None:
         """Takes the engine off the module: hooks, gradients, optimizer. The module keeps its weights."""
         for hook in self._hooks:
@@ -161,7 +184,9 @@ class Engine:
         losses: list[torch.Tensor] = []
 
         def forward_step(batches: Iterator[Batch], module: torch.nn.Module) -> tuple[torch.Tensor, Callable]:
+            deepspeed_compat.before_forward(self._deepspeed, self.options.zero_stage)
             loss, sums = self._objective(module, next(batches), normalizers)
+            deepspeed_compat.reduce_after_backward(self._deepspeed, self.options.zero_stage, loss)
             losses.append(loss.detach().double())  # a copy: the schedule scales the loss in place
             return loss, lambda output: (output, {name: value.detach().double() for name, value in sums.items()})
 
@@ -175,7 +200,7 @@ class Engine:
             forward_only=forward_only,
         )
         totals = {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
-        return torch.stack(losses).sum(), totals
+        return torch.stack(losses).mean(), totals
 
     def _reduce(
         self, kind: str, loss: torch.Tensor, sums: Mapping[str, torch.Tensor]
@@ -188,7 +213,7 @@ class Engine:
         vector = torch.stack([loss, missing, *sums.values()])
         dist.all_reduce(vector, group=parallel_state.get_data_parallel_group())
         total, lost, *values = vector.tolist()
-        return total, {"missing": lost, **dict(zip(names, values))}
+        return total / self.topology.data, {"missing": lost, **dict(zip(names, values))}
 
     def _refuse_missing(self, missing: int) -> None:
         if not missing:

@@ -33,8 +33,8 @@ def check(topology: Topology, options: EngineOptions) -> None:
             f"engine.zero_stage={options.zero_stage} is not supported: choose engine.zero_stage=1 (or 2, which splits the "
             "gradients as well). DeepSpeed's stage 0 clips wrongly in bf16 and with experts."
         )
-    if topology.pipeline > 1 and options.zero_stage > 1:
+    if topology.pipeline > 1:
         raise UnsupportedLayout(
-            f"engine.zero_stage={options.zero_stage} does not work with parallel.pipeline={topology.pipeline} (DeepSpeed "
-            "would reduce a gradient more than once): choose engine.zero_stage=1."
+            f"parallel.pipeline={topology.pipeline} is not supported yet: choose parallel.pipeline=1 and split by "
+            "parallel.tensor or over data parallel processes."
         )

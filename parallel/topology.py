@@ -6,6 +6,7 @@ no code elsewhere has a special path for it.
 """
 
 import os
+import warnings
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -105,7 +106,7 @@ def start(topology: Topology, seed: int, timeout_seconds: float = 1800.0) -> Non
             f"{world} processes have no meeting point: torchrun and slurm/pretrain.sh set MASTER_ADDR and MASTER_PORT; "
             "by hand, export the address of the first node and a free port."
         )
-    _quiet_environment()
+    _prepare_imports(local_rank)
     import torch
     import torch.distributed as dist
 
@@ -162,10 +163,12 @@ def stop() -> None:
     dist.destroy_process_group()
 
 
-def _quiet_environment() -> None:
-    """What must be in the environment before torch, megatron-core and DeepSpeed are imported."""
+def _prepare_imports(local_rank: int) -> None:
+    """What must hold before megatron-core and DeepSpeed are imported."""
     import torch
 
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"megatron\.")  # "Apex is not installed", six times
+    os.environ.setdefault("LOCAL_RANK", str(local_rank))  # DeepSpeed asserts that a launcher has set it
     if not torch.cuda.is_available():
         os.environ["DS_ACCELERATOR"] = "cpu"  # else DeepSpeed warns that it found no accelerator
         os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # compiling small CPU kernels costs more than it saves

@@ -1,0 +1,61 @@
+"""Starts ranks for a test: spawned processes over gloo on a free port, one launch for as many cases as a test likes."""
+
+import multiprocessing
+import os
+import pickle
+import socket
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+
+def launch(function: Callable[..., Any], world: int, *args: Any, timeout: float = 120.0) -> list[Any]:
+    """What `function(*args)` returned on each of `world` ranks; it finds its rank in the environment, as under torchrun.
+
+    An error on any rank ends all and is raised here as AssertionError with the rank's traceback.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context("spawn")  # gloo deadlocks in forked processes
+    pipes = [context.Pipe(duplex=False) for _ in range(world)]
+    ranks = [
+        context.Process(target=_rank, args=(pipes[rank][1], function, rank, world, port, args), daemon=True)
+        for rank in range(world)
+    ]
+    for process in ranks:
+        process.start()
+    try:
+        answers = []
+        for rank, (receiver, sender) in enumerate(pipes):
+            sender.close()
+            if not receiver.poll(timeout):
+                raise AssertionError(f"rank {rank} of {world} gave no answer in {timeout} s")
+            ok, value = pickle.loads(receiver.recv_bytes())
+            assert ok, f"rank {rank} of {world} failed:\n{value}"
+            answers.append(value)
+        return answers
+    finally:
+        for process in ranks:
+            process.join(5)
+            if process.is_alive():
+                process.kill()
+
+
+def _rank(
+    pipe: Connection, function: Callable[..., Any], rank: int, world: int, port: int, args: tuple[Any, ...]
+) -> None:
+    os.environ.update(
+        RANK=str(rank),
+        WORLD_SIZE=str(world),
+        LOCAL_RANK=str(rank),
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+        OMP_NUM_THREADS="1",
+    )
+    try:
+        pipe.send_bytes(pickle.dumps((True, function(*args))))  # plain send() shares tensors by file
+    except BaseException:  # noqa: BLE001  # it is raised again in the test's own process
+        pipe.send_bytes(pickle.dumps((False, traceback.format_exc())))
+    pipe.close()
