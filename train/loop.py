@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_pipeline.stream import Cursor, Stream
+from parallel.device import device
 from parallel.engine import Engine, StepOutput
 from train.config import Config
 from train.curriculum import Curriculum
@@ -56,7 +57,7 @@ def train(run: Run) -> bool:
         started = time.monotonic()
         rate = learning_rate(run.config.optim, progress.step, stage.steps)
         run.engine.set_learning_rate(rate)
-        batches = run.stream.next_step()
+        batches = [batch.to(device()) for batch in run.stream.next_step()]
         waited = time.monotonic() - started
         output = run.engine.train_step(batches)
         seconds = time.monotonic() - started
@@ -87,8 +88,14 @@ def evaluate(run: Run) -> None:
 
 
 def step_values(run: Run, output: StepOutput, rate: float, seconds: float, waited: float) -> dict[str, Any]:
-    """One line of metrics.jsonl: means over the step, nats a token or a cell."""
-    values: dict[str, Any] = {"loss": output.loss, "grad_norm": output.grad_norm, "lr": rate, "skipped": output.skipped}
+    """One line of metrics.jsonl: "loss" in nats a text token, glyph maps in nats a cell, "objective" what was minimised."""
+    values: dict[str, Any] = {
+        "loss": output.sums["loss"] / max(output.weights["tokens"], 1.0),
+        "objective": output.loss,
+        "grad_norm": output.grad_norm,
+        "lr": rate,
+        "skipped": output.skipped,
+    }
     for name in ("patch_glyphs", "token_glyphs"):
         if name in output.sums:
             values[name] = output.sums[name] / max(output.weights["cells"], 1.0)

@@ -1,0 +1,185 @@
+"""A stage from its configuration: the parts are built here, in the order they depend on each other, and the loop moves them.
+
+Encoder pre-training, full pre-training and what comes later differ in the values of `conf/stage/*.yaml` only.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+
+from conf.errors import ConfigError
+from data_pipeline.batch import BatchSpec, Collator
+from data_pipeline.stream import Stream
+from data_pipeline.tokenizer import Tokenizer, load_tokenizer
+from parallel.checkpoint import load_module
+from parallel.device import device
+from parallel.engine import Engine, EngineOptions
+from parallel.topology import Topology, environment
+from train.config import Config, SourceConfig
+from train.curriculum import Curriculum
+from train.loop import Progress, Run, restore, state_of, train
+from train.model.optical import OpticalModel, build
+from train.monitor import Monitor
+from train.objective import NextToken
+from train.optimizer import adamw, parameter_groups
+from train.probe import Probe
+from train.run_folder import write_text
+from train.signals import StopFlag
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """Where a stage ended. finished: its last step is done; otherwise a signal stopped it and the same command resumes it."""
+
+    finished: bool
+    step: int
+    folder: Path
+    checkpoints: Path
+
+
+def run(config: Config, stop: StopFlag, overrides: Sequence[str] = ()) -> StageResult:
+    """Runs or resumes the stage that `config` describes, in `run.directory`/`run.name`. Process groups must exist."""
+    rank, world, _ = environment()
+    topology = Topology.of_world(world, config.parallel.tensor, config.parallel.pipeline, config.parallel.expert)
+    folder = Path(config.run.directory) / config.run.name
+    checkpoints = folder / "checkpoints"
+    tokenizer = load_tokenizer(config.data.tokenizer)
+    model = build_model(config, tokenizer)
+    objective = NextToken(config.stage.objective.patch_glyphs, config.stage.objective.token_glyphs)
+    freeze(model, config.stage.frozen)
+    freeze_idle_heads(model, objective)
+    engine = Engine(
+        model,
+        parameter_groups(model, config.optim.weight_decay),
+        adamw(config.optim),
+        objective,
+        topology,
+        EngineOptions(config.engine.zero_stage, config.engine.precision, config.engine.clip),
+    )
+    collator = Collator(tokenizer, batch_spec(config))
+    curriculum = curriculum_of(config)
+    with stream_of(config, collator, curriculum.shares(), topology, folder / "bad_samples.jsonl") as stream:
+        held_out = paths(config.data.held_out)
+        probe = Probe(model, held_out, collator, config.stage.evaluation_pages, config.data.micro_batch)
+        resumed = engine.load(checkpoints) if config.run.resume else None
+        if rank == 0:
+            write_facts(folder, config, overrides)
+        monitor = Monitor(folder, config.logger, config.stage.steps, rank, start_step=resumed[0] if resumed else 0,
+                          name=config.run.name, config=asdict(config))  # fmt: skip
+        run = Run(config, engine, stream, curriculum, probe, monitor, stop, Progress(), lambda: None)
+        run.save = lambda: engine.save(checkpoints, run.progress.step, state_of(run), config.stage.keep_checkpoints)
+        if resumed:
+            restore(run, resumed[1])
+            monitor.note(f"resumed after step {resumed[0]}")
+        finished = moved(run)
+    engine.close()
+    return StageResult(finished, run.progress.step, folder, checkpoints)
+
+
+def moved(run: Run) -> bool:
+    """Trains, and tells in status.json how it went, an error included."""
+    parameters = sum(parameter.numel() for parameter in run.engine.module.parameters())
+    run.monitor.status("running", parameters=parameters, device=device_name())
+    try:
+        finished = train(run)
+        run.monitor.status("finished" if finished else "stopped")
+        return finished
+    except BaseException as error:
+        run.monitor.status("failed", error=f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        run.monitor.close()
+
+
+def build_model(config: Config, tokenizer: Tokenizer) -> OpticalModel:
+    """The model on this process's device, with fresh weights or those of `stage.start_from`."""
+    if tokenizer.vocab_size > config.model.decoder.vocab_size:
+        raise ConfigError(
+            f"data.tokenizer={config.data.tokenizer} has {tokenizer.vocab_size} tokens, the model only "
+            f"{config.model.decoder.vocab_size}: set model.decoder.vocab_size={-(-tokenizer.vocab_size // 16) * 16}."
+        )
+    model = build(
+        config.model,
+        tokenizer.image,
+        tensor=config.parallel.tensor,
+        expert=config.parallel.expert,
+        precision=config.engine.precision,
+        device=device(),
+        seed=config.seed,
+    )
+    if config.stage.start_from:
+        load_module(Path(config.stage.start_from), model)
+    return model
+
+
+def freeze(model: torch.nn.Module, prefixes: Sequence[str]) -> None:
+    """Keeps the parameters whose names start with one of `prefixes` as they are; every prefix must name something."""
+    for prefix in prefixes:
+        chosen = [p for name, p in model.named_parameters() if name == prefix or name.startswith(f"{prefix}.")]
+        if not chosen:
+            parts = sorted({".".join(name.split(".")[:2]) for name, _ in model.named_parameters()})
+            raise ConfigError(f"stage.frozen: no parameter's name starts with {prefix}; choose from {', '.join(parts)}.")
+        for parameter in chosen:
+            parameter.requires_grad_(False)
+
+
+def freeze_idle_heads(model: OpticalModel, objective: NextToken) -> None:
+    """Freezes the glyph heads that the objective does not ask: they would get no gradient."""
+    if model.glyph_heads is not None:
+        model.glyph_heads.patch.requires_grad_(objective.patch_glyphs > 0)
+        model.glyph_heads.token.requires_grad_(objective.token_glyphs > 0)
+
+
+def curriculum_of(config: Config) -> Curriculum:
+    """The curriculum over the training sources, at its first level."""
+    settings = config.stage.curriculum
+    weights = {name: source.weight for name, source in config.data.train.items()}
+    return Curriculum(settings.levels, weights, settings.advance_at, settings.max_steps)
+
+
+def stream_of(
+    config: Config, collator: Collator, shares: Mapping[str, int], topology: Topology, bad_log: Path
+) -> Stream:
+    """The training stream at its start, for this data-parallel rank."""
+    from megatron.core import parallel_state
+
+    return Stream(
+        paths(config.data.train),
+        shares,
+        collator,
+        global_batch=config.data.global_batch,
+        micro_batch=config.data.micro_batch,
+        rank=parallel_state.get_data_parallel_rank(),
+        world=topology.data,
+        seed=config.seed,
+        window=config.data.shuffle_window,
+        max_bad_fraction=config.data.max_bad_fraction,
+        bad_log=bad_log,
+    )
+
+
+def batch_spec(config: Config) -> BatchSpec:
+    """What a row and a view of this configuration look like; a glyph cell is half a patch."""
+    asked = config.stage.objective.patch_glyphs > 0 or config.stage.objective.token_glyphs > 0
+    cells = 2 * config.data.image_size // config.model.encoder.patch if asked else None
+    return BatchSpec(config.data.image_size, config.model.encoder.patch, config.data.max_length, cells)
+
+
+def paths(sources: Mapping[str, SourceConfig]) -> dict[str, Path]:
+    """Name -> folder of the shard set."""
+    return {name: Path(source.path) for name, source in sources.items()}
+
+
+def write_facts(folder: Path, config: Config, overrides: Sequence[str]) -> None:
+    """What was asked for, beside what comes of it: config.yaml (resolved) and overrides.txt."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
+    write_text(folder / "overrides.txt", "".join(f"{override}\n" for override in overrides))
+
+
+def device_name() -> str:
+    """The kind of device, without the machine's name."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads a process"
