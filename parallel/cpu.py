@@ -1,12 +1,13 @@
 """Lets megatron-core run on CPU tensors and gloo. Does nothing where CUDA is available.
 
-megatron-core 0.16 names the accelerator in four ways, and each gets the CPU as its answer:
-calls of `torch.cuda` (replaced by functions that return the CPU's answer or do nothing), `device="cuda"` literals (the few modules
-that hold one see a `torch` whose factories read "cuda" as "cpu"), `Tensor.cuda()` (the identity), and the CUDA random generator
-(the CPU's). `torch.cuda.is_available()` keeps saying False, and no parallel logic of megatron-core is replaced.
+megatron-core 0.16 names the accelerator in four ways, and each gets the CPU as its answer: calls of
+`torch.cuda` (replaced by functions that return the CPU's answer or do nothing), `device="cuda"` literals (the
+few modules that hold one see a `torch` whose factories read "cuda" as "cpu"), `Tensor.cuda()` (the identity),
+and the CUDA random generator (the CPU's). `torch.cuda.is_available()` keeps saying False, and no parallel
+logic of megatron-core is replaced.
 
-There is no `TorchFunctionMode`: it would cost a Python call on every operation of the model. What is not covered is megatron-core's
-own optimizers, which compare type tags: here DeepSpeed owns the optimizer.
+There is no `TorchFunctionMode`: it would cost a Python call on every operation of the model. What is not
+covered is megatron-core's own optimizers, which compare type tags: here DeepSpeed owns the optimizer.
 """
 
 import contextlib
@@ -17,7 +18,8 @@ from typing import Any
 
 import torch
 
-# The modules that write device="cuda" literally and that the layers, schedules or checkpoints run through (0.16.1).
+# The modules that write device="cuda" literally and that the layers, schedules or checkpoints run through
+# (0.16.1).
 _MODULES_NAMING_CUDA = (
     "pipeline_parallel.schedules",
     "transformer.utils",
@@ -26,13 +28,27 @@ _MODULES_NAMING_CUDA = (
     "dist_checkpointing.exchange_utils",
     "dist_checkpointing.strategies.state_dict_saver",
 )
-_FACTORIES = ("arange", "empty", "empty_like", "full", "ones", "ones_like", "rand", "randn", "tensor", "zeros", "zeros_like")
+_FACTORIES = (
+    "arange",
+    "empty",
+    "empty_like",
+    "full",
+    "ones",
+    "ones_like",
+    "rand",
+    "randn",
+    "tensor",
+    "zeros",
+    "zeros_like",
+)
 
 _installed = False
 
 
 def install() -> None:
-    """Puts the answers in place, once a process and before megatron-core builds anything; without effect where CUDA is available."""
+    """Puts the answers in place, once a process and before megatron-core builds anything; without effect
+    where CUDA is available.
+    """
     global _installed
     if _installed or torch.cuda.is_available():
         return
@@ -110,11 +126,15 @@ def _answer_random() -> None:
     random._get_cuda_rng_state = lambda *args, **kwargs: torch.get_rng_state()
     random._set_cuda_rng_state = lambda state, *args, **kwargs: torch.set_rng_state(state)
     # Its tracker warns when the CPU generator moves inside a fork; here that generator is the tracked one.
-    logging.getLogger(random.__name__).addFilter(lambda record: "CPU RNG state changed" not in record.getMessage())
+    logging.getLogger(random.__name__).addFilter(
+        lambda record: "CPU RNG state changed" not in record.getMessage()
+    )
 
 
 def _answer_token_dispatcher() -> None:
-    """`all_to_all_single` wants split sizes that are no tensors; megatron-core converts them only when they are on a GPU."""
+    """`all_to_all_single` wants split sizes that are no tensors; megatron-core converts them only when
+    they are on a GPU.
+    """
     from megatron.core.transformer.moe import token_dispatcher
 
     def as_host_sizes(tensor: Any, as_numpy: bool = False, record_stream: bool = False) -> Any:

@@ -1,12 +1,18 @@
 """The layers models are made of, under plain names; tensor, sequence and expert parallelism are inside them.
 
-`Module` and `ModuleList` are the containers; a plain `torch.nn` container would hide its children's tensor-parallel shards from
-`sharded_state_dict()`.
+`Module` and `ModuleList` are the containers; a plain `torch.nn` container would hide its children's
+tensor-parallel shards from `sharded_state_dict()`.
 """
 
 from parallel.layers.attention import Attention, CausalAttentionCore
 from parallel.layers.experts import Experts
-from parallel.layers.linear import ColumnLinear, Linear, RowLinear, shared_by_heads, splits
+from parallel.layers.linear import (
+    ColumnLinear,
+    Linear,
+    RowLinear,
+    shared_by_heads,
+    splits,
+)
 from parallel.layers.module import Module, ModuleList
 from parallel.layers.norm import LayerNorm, Norm
 from parallel.layers.router import Router, sequence_balance_loss

@@ -19,8 +19,9 @@ Bias = Callable[[torch.Tensor], torch.Tensor]
 class Attention(Module):
     """Self-attention of the encoder: every position sees every position of its sequence.
 
-    The rows of `qkv` are ordered head by head, [N, (query, key, value), H], as in megatron-core's decoder: a contiguous share of rows
-    is a share of heads. Heads that do not divide over the tensor-parallel ranks are computed whole on each of them.
+    The rows of `qkv` are ordered head by head, [N, (query, key, value), H], as in megatron-core's decoder:
+    a contiguous share of rows is a share of heads. Heads that do not divide over the tensor-parallel ranks
+    are computed whole on each of them.
     """
 
     def __init__(self, config: TransformerConfig, width: int, heads: int) -> None:
@@ -30,8 +31,14 @@ class Attention(Module):
         self.qkv = (ColumnLinear if self.split else Linear)(config, width, 3 * width)
         self.proj = (RowLinear if self.split else Linear)(config, width, width)
 
-    def forward(self, x_BLD: torch.Tensor, bias: Bias | None = None) -> torch.Tensor:
-        """[B, L, D] -> [B, L, D]. `bias` turns the unscaled queries [B, N, L, H] into what is added to the scores, [B, N, L, L]."""
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, L, D] -> [B, L, D]."""
+        return self.attend(x)
+
+    def attend(self, x_BLD: torch.Tensor, bias: Bias | None = None) -> torch.Tensor:
+        """`forward` with a `bias`: from the unscaled queries [B, N, L, H], what is added to the scores [B,
+        N, L, L].
+        """
         batch, length, _ = x_BLD.shape
         qkv = self.qkv(x_BLD).view(batch, length, -1, 3, self.head_width)
         q_BNLH, k_BNLH, v_BNLH = qkv.permute(3, 0, 2, 1, 4).unbind(0)
@@ -43,8 +50,9 @@ class Attention(Module):
 class CausalAttentionCore(torch.nn.Module):
     """The decoder's core attention, in the interface of megatron-core's DotProductAttention.
 
-    Handles what the decoder uses: causal attention, and a query that sees all cached keys. Padding needs no mask because it stands at
-    the end of a row, where no valid position looks. Raises ValueError for dropout or context parallelism in the configuration.
+    Handles what the decoder uses: causal attention, and a query that sees all cached keys. Padding needs
+    no mask because it stands at the end of a row, where no valid position looks. Raises ValueError for
+    dropout or context parallelism in the configuration.
     """
 
     def __init__(

@@ -1,4 +1,5 @@
-"""The experts of one rank as two grouped matrix products: no loop over experts, no Transformer Engine, no grouped_gemm package.
+"""The experts of one rank as two grouped matrix products: no loop over experts, no Transformer Engine, no
+grouped_gemm package.
 
 Shapes: E local experts, F expert features, D width, T tokens routed to this rank (sorted by expert).
 """
@@ -16,12 +17,14 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 class Experts(MegatronModule):
     """SwiGLU experts, in the interface of megatron-core's SequentialMLP. Split by expert, never by tensor.
 
-    An expert that no token chose has a zero gradient, not a missing one: all experts of a rank are one parameter.
+    An expert that no token chose has a zero gradient, not a missing one: all experts of a rank are one
+    parameter.
 
-    `allreduce` on a parameter says who reduces its gradient: False means the ranks that hold the same experts and see other tokens
-    (megatron-core's expert-data-parallel group) instead of the data-parallel group. It is False as soon as the two groups differ:
-    with expert parallelism, and with tensor parallelism, where sequence parallelism gives each tensor rank other tokens. With
-    neither, experts are ordinary parameters, which DeepSpeed reduces at any ZeRO stage.
+    `allreduce` on a parameter says who reduces its gradient: False means the ranks that hold the same
+    experts and see other tokens (megatron-core's expert-data-parallel group) instead of the data-parallel
+    group. It is False as soon as the two groups differ: with expert parallelism, and with tensor
+    parallelism, where sequence parallelism gives each tensor rank other tokens. With neither, experts are
+    ordinary parameters, which DeepSpeed reduces at any ZeRO stage.
     """
 
     def __init__(
@@ -37,7 +40,9 @@ class Experts(MegatronModule):
             raise ValueError("experts are split by expert, not by tensor: set expert_tensor_parallel_size=1")
         self.expert_group, self.replica_group = pg_collection.ep, pg_collection.expt_dp
         experts, width, features = num_local_experts, config.hidden_size, config.moe_ffn_hidden_size
-        self.fc1 = torch.nn.Parameter(torch.empty(experts, 2 * features, width, dtype=config.params_dtype))  # gate, then up
+        self.fc1 = torch.nn.Parameter(
+            torch.empty(experts, 2 * features, width, dtype=config.params_dtype)
+        )  # gate, then up
         self.fc2 = torch.nn.Parameter(torch.empty(experts, width, features, dtype=config.params_dtype))
         own_group = config.expert_model_parallel_size > 1 or config.tensor_model_parallel_size > 1
         for parameter in (self.fc1, self.fc2):
@@ -49,7 +54,9 @@ class Experts(MegatronModule):
     def forward(
         self, hidden: torch.Tensor, tokens_per_expert: torch.Tensor, probs: torch.Tensor
     ) -> tuple[torch.Tensor, None]:
-        """hidden [T, D] sorted by expert, tokens_per_expert [E], probs [T] routing weights -> ([T, D] weighted, no bias)."""
+        """hidden [T, D] sorted by expert, tokens_per_expert [E], probs [T] routing weights -> ([T, D]
+        weighted, no bias).
+        """
         ends = tokens_per_expert.cumsum(0).to(device=hidden.device, dtype=torch.int32)
         gate, up = F.grouped_mm(hidden, self.fc1.transpose(1, 2), offs=ends).chunk(2, -1)
         active = (F.silu(gate) * up * probs.unsqueeze(-1)).to(hidden.dtype)
@@ -61,7 +68,9 @@ class Experts(MegatronModule):
     def sharded_state_dict(
         self, prefix: str = "", sharded_offsets: tuple = (), metadata: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """SequentialMLP's keys: one global tensor [all experts, ...] for each matrix, this rank holding a range of experts."""
+        """SequentialMLP's keys: one global tensor [all experts, ...] for each matrix, this rank holding a
+        range of experts.
+        """
         axis = len(sharded_offsets)
         share = (axis, self.expert_group.rank(), self.expert_group.size())
         return {

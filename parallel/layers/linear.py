@@ -1,14 +1,20 @@
 """Linear layers: split by output features, split by input features, or whole on every rank.
 
-Thin over megatron-core's parallel layers: plain tensors in and out ([batch, length, features]) and the size given once. A pair
-`RowLinear(ColumnLinear(x))` keeps the features between the two split, with one all-reduce forward and one backward.
+Thin over megatron-core's parallel layers: plain tensors in and out ([batch, length, features]) and the size
+given once. A pair `RowLinear(ColumnLinear(x))` keeps the features between the two split, with one all-reduce
+forward and one backward.
 
-Overriding `_forward_impl`, the private method in which megatron-core multiplies, is where weight transforms will go.
+Overriding `_forward_impl`, the private method in which megatron-core multiplies, is where weight
+transforms will go.
 """
 
 import torch
 from megatron.core import parallel_state
-from megatron.core.tensor_parallel import ColumnParallelLinear, RowParallelLinear, copy_to_tensor_model_parallel_region
+from megatron.core.tensor_parallel import (
+    ColumnParallelLinear,
+    RowParallelLinear,
+    copy_to_tensor_model_parallel_region,
+)
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 
@@ -24,7 +30,9 @@ class ColumnLinear(ColumnParallelLinear):
 
 
 class RowLinear(RowParallelLinear):
-    """y = x Wᵀ + b; each rank holds its share of the input features, and the partial products are summed over ranks."""
+    """y = x Wᵀ + b; each rank holds its share of the input features, and the partial products are summed
+    over ranks.
+    """
 
     def __init__(self, config: TransformerConfig, inputs: int, outputs: int, bias: bool = True) -> None:
         super().__init__(
@@ -50,10 +58,14 @@ class Linear(torch.nn.Linear):
 
 
 def splits(heads: int) -> bool:
-    """Whether `heads` attention heads can be shared out over the tensor-parallel ranks; otherwise every rank computes all of them."""
+    """Whether `heads` attention heads can be shared out over the tensor-parallel ranks; otherwise every
+    rank computes all of them.
+    """
     return heads % parallel_state.get_tensor_model_parallel_world_size() == 0
 
 
 def shared_by_heads(parameter: torch.Tensor) -> torch.Tensor:
-    """A replicated parameter used by each rank for its own heads: the same values forward, gradients summed over ranks backward."""
+    """A replicated parameter used by each rank for its own heads: the same values forward, gradients
+    summed over ranks backward.
+    """
     return copy_to_tensor_model_parallel_region(parameter)

@@ -12,7 +12,8 @@ __all__ = ["Module", "ModuleList"]
 class ModuleList(torch.nn.ModuleList):
     """`torch.nn.ModuleList` that describes its children to checkpoints one by one.
 
-    megatron-core's default takes a plain list for one replicated block of tensors, wrong as soon as a child is split over ranks.
+    megatron-core's default takes a plain list for one replicated block of tensors, wrong as soon as a
+    child is split over ranks.
     """
 
     def sharded_state_dict(

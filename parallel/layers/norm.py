@@ -1,4 +1,5 @@
-"""Normalisations, marked for sequence parallelism, which splits their input over ranks and so their gradients too.
+"""Normalisations, marked for sequence parallelism, which splits their input over ranks and so their gradients
+too.
 
 megatron-core's own torch norm refuses sequence parallelism.
 """
@@ -14,7 +15,7 @@ class Norm(torch.nn.RMSNorm):
 
     def __init__(self, config: TransformerConfig, hidden_size: int, eps: float = 1e-6, **_: object) -> None:
         super().__init__(hidden_size, eps=eps, dtype=config.params_dtype)
-        self.weight.sequence_parallel = config.sequence_parallel  # type: ignore[union-attr]
+        self.weight.sequence_parallel = config.sequence_parallel  # type: ignore[attr-defined]
 
 
 class LayerNorm(torch.nn.LayerNorm):

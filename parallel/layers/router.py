@@ -1,4 +1,5 @@
-"""DeepSeek's router: softmax over all experts, the best k kept with their weights as they are, balance per sequence.
+"""DeepSeek's router: softmax over all experts, the best k kept with their weights as they are, balance per
+sequence.
 
 Shapes: L length, B batch, E experts.
 """
@@ -15,14 +16,23 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 class Router(TopKRouter):
     """megatron-core's TopKRouter (weight, checkpoint, groups) with DeepSeek-V2's routing, in fp32.
 
-    Its own sequence loss divides by the mean length of the rows when rows are padded; `sequence_balance_loss` divides by each row's.
-    Raises ValueError for routing options that DeepSeek-OCR does not use.
+    Its own sequence loss divides by the mean length of the rows when rows are padded;
+    `sequence_balance_loss` divides by each row's. Raises ValueError for routing options that DeepSeek-OCR
+    does not use.
     """
 
-    def __init__(self, config: TransformerConfig, pg_collection: ProcessGroupCollection | None = None) -> None:
+    def __init__(
+        self, config: TransformerConfig, pg_collection: ProcessGroupCollection | None = None
+    ) -> None:
         super().__init__(config=config, pg_collection=pg_collection)
-        wanted = dict(moe_router_pre_softmax=True, moe_router_score_function="softmax", moe_router_num_groups=None,
-                      moe_router_enable_expert_bias=False, moe_expert_capacity_factor=None, moe_z_loss_coeff=None)  # fmt: skip
+        wanted = {
+            "moe_router_pre_softmax": True,
+            "moe_router_score_function": "softmax",
+            "moe_router_num_groups": None,
+            "moe_router_enable_expert_bias": False,
+            "moe_expert_capacity_factor": None,
+            "moe_z_loss_coeff": None,
+        }
         for option, value in wanted.items():
             if getattr(config, option) != value:
                 raise ValueError(f"this router supports {option}={value}, not {getattr(config, option)}")
@@ -30,7 +40,9 @@ class Router(TopKRouter):
     def forward(
         self, x_LBD: torch.Tensor, padding_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """[L, B, D], padding [L, B] (True where there is no token) -> weights [L*B, E] (zero where not chosen), chosen [L*B, E]."""
+        """[L, B, D], padding [L, B] (True where there is no token) -> weights [L*B, E] (zero where not
+        chosen), chosen [L*B, E].
+        """
         scores = F.linear(x_LBD.float(), self.weight.float()).softmax(-1)
         best = scores.topk(self.topk, dim=-1).indices
         chosen = torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, best, True)
@@ -50,11 +62,13 @@ def sequence_balance_loss(
     topk: int,
     group: dist.ProcessGroup | None = None,
 ) -> torch.Tensor:
-    """DeepSeek's balance loss, 1.0 when perfectly balanced: mean over sequences of sum_e share(e) * mean score(e).
+    """DeepSeek's balance loss, 1.0 when perfectly balanced: mean over sequences of sum_e share(e) * mean
+    score(e).
 
-    scores, chosen: [L, B, E]; padding: [L, B], True for positions that count for nothing (a row of padding only counts 0).
-    share(e) = E / (k T) * tokens that chose e, with T the tokens of the row. `group`: the ranks that hold other positions of the same
-    sequences; each contributes its own positions' scores. Source: DeepSeek-V2 `MoEGate`, seq_aux.
+    scores, chosen: [L, B, E]; padding: [L, B], True for positions that count for nothing (a row of padding
+    only counts 0). share(e) = E / (k T) * tokens that chose e, with T the tokens of the row. `group`: the
+    ranks that hold other positions of the same sequences; each contributes its own positions' scores.
+    Source: DeepSeek-V2 `MoEGate`, seq_aux.
     """
     length, batch, experts = scores.shape
     if padding is None:

@@ -12,7 +12,9 @@ from parallel.layers.router import Router
 
 
 def decoder_spec(config: TransformerConfig, vp_stage: int | None = None) -> TransformerBlockSubmodules:
-    """The layers of this pipeline rank: dense first, then mixture-of-experts, as `config.moe_layer_freq` says."""
+    """The layers of this pipeline rank: dense first, then mixture-of-experts, as `config.moe_layer_freq`
+    says.
+    """
     spec = get_gpt_decoder_block_spec(config, use_transformer_engine=False, vp_stage=vp_stage)
     spec.layer_norm = Norm
     for layer in spec.layer_specs:

@@ -1,4 +1,6 @@
-"""The decoder: megatron-core's GPTModel in DeepSeek-MoE's shape (multi-head attention, RMSNorm, SwiGLU, routed and shared experts)."""
+"""The decoder: megatron-core's GPTModel in DeepSeek-MoE's shape (multi-head attention, RMSNorm, SwiGLU,
+routed and shared experts).
+"""
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +13,14 @@ from train.config import DecoderConfig, ModelConfig
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def transformer_config(model: ModelConfig, tensor: int = 1, expert: int = 1, precision: str = "fp32") -> TransformerConfig:
-    """megatron-core's description of the decoder; its parallel sizes and number format hold for the whole model.
+def transformer_config(
+    model: ModelConfig, tensor: int = 1, expert: int = 1, precision: str = "fp32"
+) -> TransformerConfig:
+    """megatron-core's description of the decoder; its parallel sizes and number format hold for the whole
+    model.
 
-    tensor, expert: ways a matrix and the experts are split. precision: "fp32" or "bf16", the format of the weights.
+    tensor, expert: ways a matrix and the experts are split. precision: "fp32" or "bf16", the format of the
+    weights.
     """
     decoder, dtype = model.decoder, DTYPES[precision]
     return TransformerConfig(
@@ -49,19 +55,20 @@ def transformer_config(model: ModelConfig, tensor: int = 1, expert: int = 1, pre
 
 
 def _mixture_of_experts(decoder: DecoderConfig, communicating: bool) -> dict[str, object]:
-    return dict(
-        num_moe_experts=decoder.experts,
-        moe_layer_freq=[0] * decoder.dense_layers + [1] * (decoder.layers - decoder.dense_layers),
-        moe_ffn_hidden_size=decoder.expert_ffn,
-        moe_shared_expert_intermediate_size=decoder.shared_experts * decoder.expert_ffn or None,
-        moe_router_topk=decoder.experts_per_token,
-        moe_router_score_function="softmax",
-        moe_router_pre_softmax=True,  # False would renormalise the weights of the chosen experts: another model
-        moe_router_dtype="fp32",
-        moe_router_load_balancing_type="seq_aux_loss" if decoder.aux_loss else "none",
-        moe_aux_loss_coeff=decoder.aux_loss,
-        moe_token_dispatcher_type="alltoall" if communicating else "allgather",
-    )
+    return {
+        "num_moe_experts": decoder.experts,
+        "moe_layer_freq": [0] * decoder.dense_layers + [1] * (decoder.layers - decoder.dense_layers),
+        "moe_ffn_hidden_size": decoder.expert_ffn,
+        "moe_shared_expert_intermediate_size": decoder.shared_experts * decoder.expert_ffn or None,
+        "moe_router_topk": decoder.experts_per_token,
+        "moe_router_score_function": "softmax",
+        # False would renormalise the weights of the chosen experts: another model
+        "moe_router_pre_softmax": True,
+        "moe_router_dtype": "fp32",
+        "moe_router_load_balancing_type": "seq_aux_loss" if decoder.aux_loss else "none",
+        "moe_aux_loss_coeff": decoder.aux_loss,
+        "moe_token_dispatcher_type": "alltoall" if communicating else "allgather",
+    }
 
 
 def build_decoder(decoder: DecoderConfig, config: TransformerConfig) -> GPTModel:

@@ -1,10 +1,10 @@
 """DeepEncoder: a page in, few vision tokens out.
 
-The windowed branch reads the page at full resolution, two strided convolutions leave a 16th of its tokens, and the global branch
-attends over those. Both branches' features go into each vision token.
+The windowed branch reads the page at full resolution, two strided convolutions leave a 16th of its tokens,
+and the global branch attends over those. Both branches' features go into each vision token.
 
-Shapes: V views, S pixels a side, G = S / patch, F = G / 4 vision tokens a side, C compressed width, D decoder width.
-Source: DeepSeek-OCR (arXiv 2510.18234); the global branch is CLIP-L's transformer.
+Shapes: V views, S pixels a side, G = S / patch, F = G / 4 vision tokens a side, C compressed width, D
+decoder width. Source: DeepSeek-OCR (arXiv 2510.18234); the global branch is CLIP-L's transformer.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,15 @@ from dataclasses import dataclass
 import torch
 from megatron.core.transformer.transformer_config import TransformerConfig
 
-from parallel.layers import Attention, ColumnLinear, LayerNorm, Linear, Module, ModuleList, RowLinear
+from parallel.layers import (
+    Attention,
+    ColumnLinear,
+    LayerNorm,
+    Linear,
+    Module,
+    ModuleList,
+    RowLinear,
+)
 from train.config import EncoderConfig
 from train.model.window import WindowBranch, stretched
 
@@ -35,7 +43,9 @@ class DeepEncoder(Module):
         compressed = encoder.compressor_widths[-1]
         self.window = WindowBranch(encoder, config)
         self.compressor = Compressor(encoder, config)
-        self.add_module("global", GlobalBranch(encoder, config))  # a keyword in Python, the right name in a checkpoint
+        self.add_module(
+            "global", GlobalBranch(encoder, config)
+        )  # a keyword in Python, the right name in a checkpoint
         self.projector = Linear(config, 2 * compressed, width)
         self.newline = torch.nn.Parameter(torch.empty(width, dtype=config.params_dtype))
         self.separator = torch.nn.Parameter(torch.empty(width, dtype=config.params_dtype))
@@ -49,7 +59,9 @@ class DeepEncoder(Module):
         return Vision(self.projector(both), patches)
 
     def layout(self, tokens_VLD: torch.Tensor) -> torch.Tensor:
-        """Vision tokens as the decoder reads them, [V, F * (F + 1) + 1, D]: a newline ends each row, the separator ends the page."""
+        """Vision tokens as the decoder reads them, [V, F * (F + 1) + 1, D]: a newline ends each row, the
+        separator ends the page.
+        """
         views, count, width = tokens_VLD.shape
         side = round(count**0.5)
         newline = self.newline.expand(views, side, 1, width)
@@ -63,7 +75,7 @@ class Compressor(Module):
     def __init__(self, encoder: EncoderConfig, config: TransformerConfig) -> None:
         super().__init__(config)
         first, second = encoder.compressor_widths
-        options = dict(kernel_size=3, stride=2, padding=1, bias=False, dtype=config.params_dtype)
+        options = {"kernel_size": 3, "stride": 2, "padding": 1, "bias": False, "dtype": config.params_dtype}
         self.conv1 = torch.nn.Conv2d(encoder.neck_width, first, **options)
         self.conv2 = torch.nn.Conv2d(first, second, **options)
 
@@ -73,16 +85,21 @@ class Compressor(Module):
 
 
 class GlobalBranch(Module):
-    """CLIP's transformer over the compressed features, which take the place of its own patch embedding. No norm at the end."""
+    """CLIP's transformer over the compressed features, which take the place of its own patch embedding. No
+    norm at the end.
+    """
 
     def __init__(self, encoder: EncoderConfig, config: TransformerConfig) -> None:
         super().__init__(config)
         width, side = encoder.compressor_widths[-1], encoder.image_size // encoder.patch // 4
         self.class_embedding = torch.nn.Parameter(torch.empty(width, dtype=config.params_dtype))
-        self.position_embedding = torch.nn.Parameter(torch.empty(1 + side * side, width, dtype=config.params_dtype))
+        self.position_embedding = torch.nn.Parameter(
+            torch.empty(1 + side * side, width, dtype=config.params_dtype)
+        )
         self.pre_norm = LayerNorm(config, width, NORM_EPS)
         self.layers = ModuleList(
-            GlobalBlock(width, encoder.global_heads, encoder.global_mlp, config) for _ in range(encoder.global_depth)
+            GlobalBlock(width, encoder.global_heads, encoder.global_mlp, config)
+            for _ in range(encoder.global_depth)
         )
 
     def forward(self, x_VCFF: torch.Tensor) -> torch.Tensor:
@@ -101,7 +118,9 @@ class GlobalBranch(Module):
         if table.shape[0] == 1 + side * side:
             return table
         native = round((table.shape[0] - 1) ** 0.5)
-        return torch.cat([table[:1], stretched(table[1:].view(1, native, native, -1), side).reshape(side * side, -1)])
+        return torch.cat(
+            [table[:1], stretched(table[1:].view(1, native, native, -1), side).reshape(side * side, -1)]
+        )
 
 
 class GlobalBlock(Module):

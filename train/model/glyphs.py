@@ -1,7 +1,9 @@
-"""Heads that predict the glyph map: which character covers each cell of the page. For training only; dropped at export.
+"""Heads that predict the glyph map: which character covers each cell of the page. For training only; dropped
+at export.
 
-They give the encoder a reason to read before the decoder has learned to look at it. Cells are half a patch a side.
-Shapes: V views, S pixels a side, P patches a side, G = 2 * P cells a side, F = P / 4 vision tokens a side, K classes.
+They give the encoder a reason to read before the decoder has learned to look at it. Cells are half a patch
+a side. Shapes: V views, S pixels a side, P patches a side, G = 2 * P cells a side, F = P / 4 vision tokens
+a side, K classes.
 """
 
 import torch
@@ -35,7 +37,9 @@ class GlyphHeads(Module):
 
 
 def cells(logits: torch.Tensor, side: int, classes: int) -> torch.Tensor:
-    """[V, R, R, side * side * K] -> [V, R * side, R * side, K]: each region's cells to their places on the page."""
+    """[V, R, R, side * side * K] -> [V, R * side, R * side, K]: each region's cells to their places on the
+    page.
+    """
     views, regions, _, _ = logits.shape
     split = logits.view(views, regions, regions, side, side, classes).transpose(2, 3)
     return split.reshape(views, regions * side, regions * side, classes)

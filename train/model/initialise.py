@@ -1,9 +1,10 @@
 """First weights: a function of a seed and a parameter's name, the same however the model is split.
 
-Linear layers and embeddings are normal with standard deviation sqrt(0.5 / inputs): 0.0198 at DeepSeek's width of 1280, where the
-published value is 0.02, and in proportion at small widths, where 0.02 would leave the signal too weak to learn from. Projections that
-are added to the residual stream start at zero, so that each block begins as the identity: small models learn markedly faster so.
-Convolutions keep the variance of their input. Offsets of relative positions start at zero, norms at one, biases at zero.
+Linear layers and embeddings are normal with standard deviation sqrt(0.5 / inputs): 0.0198 at DeepSeek's
+width of 1280, where the published value is 0.02, and in proportion at small widths, where 0.02 would leave
+the signal too weak to learn from. Projections that are added to the residual stream start at zero, so that
+each block begins as the identity: small models learn markedly faster so. Convolutions keep the variance of
+their input. Offsets of relative positions start at zero, norms at one, biases at zero.
 """
 
 import math
@@ -12,12 +13,14 @@ import zlib
 import torch
 from megatron.core.dist_checkpointing.mapping import ShardedTensor, ShardedTensorFactory
 
-RESIDUAL = ("attn.proj.weight", "lin2.weight", "attn.linear_proj", ".fc2.weight", "self_attention.linear_proj.weight",
-            "linear_fc2.weight")  # fmt: skip
+# The last matrix of each residual branch; an expert's is described to checkpoints as `linear_fc2`.
+RESIDUAL = ("attn.proj.weight", "lin2.weight", ".fc2.weight", "linear_proj.weight", "linear_fc2.weight")
 
 
 def initialise(model: torch.nn.Module, seed: int) -> None:
-    """Fills every parameter in place. Reads which part of which whole each tensor is from `model.sharded_state_dict()`."""
+    """Fills every parameter in place. Reads which part of which whole each tensor is from
+    `model.sharded_state_dict()`.
+    """
     with torch.no_grad():
         for entry in model.sharded_state_dict().values():  # type: ignore[operator]
             shards = entry.build() if isinstance(entry, ShardedTensorFactory) else entry
@@ -33,14 +36,19 @@ def _fill(shard: ShardedTensor, seed: int) -> None:
     elif spread == 0.0:
         shard.data.zero_()
     else:
-        generator = torch.Generator(shard.data.device).manual_seed((seed << 32) + zlib.crc32(shard.key.encode()))
-        whole = torch.empty(shard.global_shape, device=shard.data.device).normal_(0.0, spread, generator=generator)
+        # One word of 32 bits: the CPU generator ignores the rest of a seed.
+        generator = torch.Generator(shard.data.device).manual_seed(zlib.crc32(f"{seed} {shard.key}".encode()))
+        whole = torch.empty(shard.global_shape, device=shard.data.device).normal_(
+            0.0, spread, generator=generator
+        )
         part = whole[shard.global_slice()]
         shard.data.copy_(part.reshape(shard.data.shape))
 
 
 def deviation(name: str, shape: tuple[int, ...]) -> float | None:
-    """Standard deviation of the first values of a parameter of the model; None for a norm's scale, which is one."""
+    """Standard deviation of the first values of a parameter of the model; None for a norm's scale, which
+    is one.
+    """
     if name.endswith(".bias") or "rel_pos_" in name or name.endswith(RESIDUAL):
         return 0.0
     if "norm" in name:

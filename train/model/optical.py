@@ -1,6 +1,7 @@
 """The whole model: pages and text in, logits out.
 
-Shapes: B rows, L positions, V views, S pixels a side, D decoder width, T vocabulary (of this tensor-parallel rank).
+Shapes: B rows, L positions, V views, S pixels a side, D decoder width, T vocabulary (of this
+tensor-parallel rank).
 """
 
 import copy
@@ -41,7 +42,9 @@ class ModelOutput:
 
 
 class DecodingCache(StaticInferenceContext):
-    """Keys and values of the positions decoded so far, for at most `rows` rows of `length` positions, prompt included."""
+    """Keys and values of the positions decoded so far, for at most `rows` rows of `length` positions,
+    prompt included.
+    """
 
     def __init__(self, rows: int, length: int) -> None:
         super().__init__(max_batch_size=rows, max_sequence_length=length)
@@ -55,8 +58,9 @@ class DecodingCache(StaticInferenceContext):
 class OpticalModel(Module):
     """DeepEncoder and decoder joined: vision tokens take the place of the `<image>` tokens' embeddings.
 
-    Parts, by the prefix of their parameters: "encoder.window.", "encoder.compressor.", "encoder.global.", "encoder.projector.",
-    "encoder.newline", "encoder.separator", "decoder.", and "glyph_heads." where `model.glyph_heads`.
+    Parts, by the prefix of their parameters: "encoder.window.", "encoder.compressor.", "encoder.global.",
+    "encoder.projector.", "encoder.newline", "encoder.separator", "decoder.", and "glyph_heads." where
+    `model.glyph_heads`.
     """
 
     def __init__(self, model: ModelConfig, transformer: TransformerConfig, image_token: int) -> None:
@@ -72,11 +76,15 @@ class OpticalModel(Module):
         self.glyph_heads = GlyphHeads(model, whole) if model.glyph_heads else None
 
     def set_input_tensor(self, input_tensor: Any) -> None:
-        """Activations of the previous pipeline stage (megatron-core's schedules call this before each forward)."""
+        """Activations of the previous pipeline stage (megatron-core's schedules call this before each
+        forward).
+        """
         self.decoder.set_input_tensor(input_tensor)
 
     def forward(self, batch: Batch, with_glyphs: bool = False) -> ModelOutput:
-        """Logits at every position; with `with_glyphs` (and heads in the model) those of the glyph map too."""
+        """Logits at every position; with `with_glyphs` (and heads in the model) those of the glyph map
+        too.
+        """
         vision = self.encode(batch.views)
         embedded_LBD, padding = self.embed(batch, vision), batch.padding
         if self.config.sequence_parallel:
@@ -88,29 +96,38 @@ class OpticalModel(Module):
         return ModelOutput(logits, *self.glyph_heads(vision))
 
     def encode(self, views: torch.Tensor) -> Vision:
-        """uint8 views [V, 3, S, S] -> vision tokens; pixels become (x / 255 - 0.5) / 0.5 in the weights' format."""
+        """uint8 views [V, 3, S, S] -> vision tokens; pixels become (x / 255 - 0.5) / 0.5 in the weights'
+        format.
+        """
         pages = views.to(self.encoder.projector.weight.dtype).div_(127.5).sub_(1.0)
         return self.encoder(pages)
 
     def embed(self, batch: Batch, vision: Vision) -> torch.Tensor:
         """Embeddings [L, B, D] of a row's tokens, its vision tokens in place of its `<image>` tokens."""
-        embedded = self.decoder.embedding(input_ids=batch.tokens, position_ids=batch.positions).transpose(0, 1)
+        embedded = self.decoder.embedding(input_ids=batch.tokens, position_ids=batch.positions).transpose(
+            0, 1
+        )
         rows = self.encoder.layout(vision.tokens).to(embedded.dtype)
         images = batch.tokens == self.image_token
         places = (batch.view_of >= 0).sum() * rows.shape[1]
         torch._assert_async(images.sum() == places, "<image> tokens and vision tokens differ in number")
-        # Where no token asks for them, in a text-only batch, the vision tokens get zero gradients, not missing ones.
+        # Where no token asks for them, in a text-only batch, the vision tokens get zero gradients, not
+        # missing ones.
         return embedded.masked_scatter(images.unsqueeze(-1), rows).transpose(0, 1).contiguous()
 
     @torch.no_grad()
     def prefill(self, batch: Batch, cache: DecodingCache) -> torch.Tensor:
-        """Reads prompts of equal length; next-token logits [B, vocabulary] after them. In evaluation mode only."""
+        """Reads prompts of equal length; next-token logits [B, vocabulary] after them. In evaluation mode
+        only.
+        """
         embedded_LBD = self.embed(batch, self.encode(batch.views))
         return self._decode(embedded_LBD, cache)
 
     @torch.no_grad()
     def decode_step(self, tokens: torch.Tensor, cache: DecodingCache) -> torch.Tensor:
-        """Reads one more token of each row, int64 [B]; next-token logits [B, vocabulary]. In evaluation mode only."""
+        """Reads one more token of each row, int64 [B]; next-token logits [B, vocabulary]. In evaluation
+        mode only.
+        """
         embedded_1BD = self.decoder.embedding(input_ids=tokens.unsqueeze(1), position_ids=tokens.unsqueeze(1))
         return self._decode(embedded_1BD, cache)
 
@@ -136,9 +153,11 @@ def build(
     device: torch.device | str = "cpu",
     seed: int = 0,
 ) -> OpticalModel:
-    """A model with fresh weights on `device` ("meta": shapes only). Process groups must exist (`parallel.topology.start`).
+    """A model with fresh weights on `device` ("meta": shapes only). Process groups must exist
+    (`parallel.topology.start`).
 
-    image_token: id of `<image>` in the tokenizer. The weights depend on `seed` alone, not on how they are split.
+    image_token: id of `<image>` in the tokenizer. The weights depend on `seed` alone, not on how they are
+    split.
     """
     transformer = transformer_config(model, tensor, expert, precision)
     transformer.perform_initialization = torch.device(device).type != "meta"

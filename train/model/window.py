@@ -1,7 +1,8 @@
-"""The windowed branch of DeepEncoder: SAM's image encoder (ViTDet), with position tables that stretch to any page size.
+"""The windowed branch of DeepEncoder: SAM's image encoder (ViTDet), with position tables that stretch to any
+page size.
 
-Shapes: V views, S pixels a side, G patches a side, D width, N heads, L positions of one attention, C channels.
-Source: "Segment Anything" (ViT-B image encoder), as DeepSeek-OCR uses it.
+Shapes: V views, S pixels a side, G patches a side, D width, N heads, L positions of one attention, C
+channels. Source: "Segment Anything" (ViT-B image encoder), as DeepSeek-OCR uses it.
 """
 
 from functools import lru_cache, partial
@@ -10,14 +11,24 @@ import torch
 import torch.nn.functional as F
 from megatron.core.transformer.transformer_config import TransformerConfig
 
-from parallel.layers import Attention, ColumnLinear, LayerNorm, Module, ModuleList, RowLinear, shared_by_heads
+from parallel.layers import (
+    Attention,
+    ColumnLinear,
+    LayerNorm,
+    Module,
+    ModuleList,
+    RowLinear,
+    shared_by_heads,
+)
 from train.config import EncoderConfig
 
 NORM_EPS = 1e-6
 
 
 class WindowBranch(Module):
-    """Page -> patches -> blocks of mostly windowed attention -> feature map. Cheap at full resolution: windows bound its attention."""
+    """Page -> patches -> blocks of mostly windowed attention -> feature map. Cheap at full resolution:
+    windows bound its attention.
+    """
 
     def __init__(self, encoder: EncoderConfig, config: TransformerConfig) -> None:
         super().__init__(config)
@@ -65,17 +76,22 @@ class WindowBlock(Module):
 
 
 class RelativeAttention(Attention):
-    """Attention over a square, with a learned vector for each vertical and each horizontal offset between two positions."""
+    """Attention over a square, with a learned vector for each vertical and each horizontal offset between
+    two positions.
+    """
 
     def __init__(self, config: TransformerConfig, width: int, heads: int, side: int) -> None:
         super().__init__(config, width, heads)
-        self.rel_pos_h = torch.nn.Parameter(torch.empty(2 * side - 1, self.head_width, dtype=config.params_dtype))
-        self.rel_pos_w = torch.nn.Parameter(torch.empty(2 * side - 1, self.head_width, dtype=config.params_dtype))
+        self.rel_pos_h = torch.nn.Parameter(
+            torch.empty(2 * side - 1, self.head_width, dtype=config.params_dtype)
+        )
+        self.rel_pos_w = torch.nn.Parameter(
+            torch.empty(2 * side - 1, self.head_width, dtype=config.params_dtype)
+        )
 
-    def forward(self, x_BGGD: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, G, G, D] -> [B, G, G, D], B windows or pages."""
-        side = x_BGGD.shape[1]
-        return super().forward(x_BGGD.flatten(1, 2), partial(self.position_bias, side)).view(x_BGGD.shape)
+        return self.attend(x.flatten(1, 2), partial(self.position_bias, x.shape[1])).view(x.shape)
 
     def position_bias(self, side: int, q_BNLH: torch.Tensor) -> torch.Tensor:
         """What the offsets between positions add to the scores, [B, N, L, L], from unscaled queries."""
@@ -90,7 +106,9 @@ class RelativeAttention(Attention):
 
 
 class Neck(Module):
-    """Two bias-free convolutions, each followed by a norm over channels, to the width the compressor takes."""
+    """Two bias-free convolutions, each followed by a norm over channels, to the width the compressor
+    takes.
+    """
 
     def __init__(self, width: int, channels: int, config: TransformerConfig) -> None:
         super().__init__(config)
@@ -110,7 +128,9 @@ def over_channels(norm: LayerNorm, x_VCGG: torch.Tensor) -> torch.Tensor:
 
 
 def to_windows(x_VGGD: torch.Tensor, window: int) -> torch.Tensor:
-    """[V, G, G, D] -> [V * windows, window, window, D]; zeros fill up the last row and column of windows and are attended to."""
+    """[V, G, G, D] -> [V * windows, window, window, D]; zeros fill up the last row and column of windows
+    and are attended to.
+    """
     views, grid, _, width = x_VGGD.shape
     missing = -grid % window
     if missing:
@@ -133,15 +153,23 @@ def stretched(table_1GGD: torch.Tensor, grid: int) -> torch.Tensor:
     if table_1GGD.shape[1] == grid:
         return table_1GGD
     resized = F.interpolate(
-        table_1GGD.float().permute(0, 3, 1, 2), size=(grid, grid), mode="bicubic", antialias=True, align_corners=False
+        table_1GGD.float().permute(0, 3, 1, 2),
+        size=(grid, grid),
+        mode="bicubic",
+        antialias=True,
+        align_corners=False,
     )
     return resized.to(table_1GGD.dtype).permute(0, 2, 3, 1)
 
 
 def offset_vectors(table: torch.Tensor, side: int) -> torch.Tensor:
-    """Relative-position table [rows, H] -> [side, side, H], the vector of query i and key j; resized linearly to 2 * side - 1 rows."""
+    """Relative-position table [rows, H] -> [side, side, H], the vector of query i and key j; resized
+    linearly to 2 * side - 1 rows.
+    """
     if table.shape[0] != 2 * side - 1:
-        table = F.interpolate(table.float().t()[None], size=2 * side - 1, mode="linear")[0].t().to(table.dtype)
+        table = (
+            F.interpolate(table.float().t()[None], size=2 * side - 1, mode="linear")[0].t().to(table.dtype)
+        )
     return table[_offsets(side, table.device)]
 
 

@@ -10,7 +10,7 @@ import torch
 from parallel import topology
 from train.config import DecoderConfig, EncoderConfig, ModelConfig
 
-IMAGE_TOKEN = 100
+IMAGE_TOKEN = 100  # of every test here
 
 
 @pytest.fixture(scope="module")
@@ -22,22 +22,53 @@ def one_process() -> Iterator[None]:
 
 
 @pytest.fixture
+def image_token() -> int:
+    """Id of `<image>` in the batches of `pages`."""
+    return IMAGE_TOKEN
+
+
+@pytest.fixture
 def small() -> ModelConfig:
-    """All parts of the architecture at toy size: windows that need filling up, a global block, dense and mixture layers."""
+    """All parts of the architecture at toy size: windows that need filling up, a global block, dense and
+    mixture layers.
+    """
     encoder = EncoderConfig(
-        image_size=128, patch=8, window_width=32, window_depth=3, window_heads=2, window_size=6, global_layers=[1],
-        window_mlp=64, neck_width=16, compressor_widths=[24, 48], global_depth=2, global_heads=4, global_mlp=96,
-    )  # fmt: skip
+        image_size=128,
+        patch=8,
+        window_width=32,
+        window_depth=3,
+        window_heads=2,
+        window_size=6,
+        global_layers=[1],
+        window_mlp=64,
+        neck_width=16,
+        compressor_widths=[24, 48],
+        global_depth=2,
+        global_heads=4,
+        global_mlp=96,
+    )
     decoder = DecoderConfig(
-        layers=3, width=64, heads=4, ffn=96, dense_layers=1, experts=8, experts_per_token=3, expert_ffn=32,
-        shared_experts=2, vocab_size=128, max_length=256, aux_loss=0.01,
-    )  # fmt: skip
+        layers=3,
+        width=64,
+        heads=4,
+        ffn=96,
+        dense_layers=1,
+        experts=8,
+        experts_per_token=3,
+        expert_ffn=32,
+        shared_experts=2,
+        vocab_size=128,
+        max_length=256,
+        aux_loss=0.01,
+    )
     return replace(ModelConfig(), encoder=encoder, decoder=decoder, glyph_classes=12, glyph_heads=True)
 
 
 @pytest.fixture
 def pages() -> SimpleNamespace:
-    """Two rows of 32 tokens, each with a page of 128 pixels; the last 6 positions of the second row are padding."""
+    """Two rows of 32 tokens, each with a page of 128 pixels; the last 6 positions of the second row are
+    padding.
+    """
     generator = torch.Generator().manual_seed(1)
     tokens = torch.randint(0, 99, (2, 32), generator=generator)
     tokens[:, 1:22] = IMAGE_TOKEN

@@ -1,16 +1,23 @@
-"""The model against transformers' `unlimited_ocr`, an independent implementation of DeepSeek-OCR's architecture."""
+"""The model against transformers' `unlimited_ocr`, an independent implementation of DeepSeek-OCR's
+architecture.
+"""
 
 import copy
 
 import pytest
 import torch
-from conftest import IMAGE_TOKEN
 
 from train.model.optical import OpticalModel, build
 
-pytest.importorskip("transformers.models.unlimited_ocr", reason="transformers is absent: install the extra `dev`")
-from transformers.models.unlimited_ocr.configuration_unlimited_ocr import UnlimitedOcrConfig  # noqa: E402
-from transformers.models.unlimited_ocr.modeling_unlimited_ocr import UnlimitedOcrForConditionalGeneration  # noqa: E402
+pytest.importorskip(
+    "transformers.models.unlimited_ocr", reason="transformers is absent: install the extra `dev`"
+)
+from transformers.models.unlimited_ocr.configuration_unlimited_ocr import (
+    UnlimitedOcrConfig,
+)
+from transformers.models.unlimited_ocr.modeling_unlimited_ocr import (
+    UnlimitedOcrForConditionalGeneration,
+)
 
 pytestmark = pytest.mark.usefixtures("one_process")
 
@@ -20,7 +27,10 @@ RENAMED = (  # theirs -> ours, in order
     ("model.vision_tower.sam_encoder.proj", "encoder.compressor"),
     ("model.vision_tower.sam_encoder.layers", "encoder.window.blocks"),
     ("model.vision_tower.sam_encoder", "encoder.window"),
-    ("model.vision_tower.vision_encoder.embeddings.position_embedding.weight", "encoder.global.position_embedding"),
+    (
+        "model.vision_tower.vision_encoder.embeddings.position_embedding.weight",
+        "encoder.global.position_embedding",
+    ),
     ("model.vision_tower.vision_encoder.embeddings", "encoder.global"),
     ("model.vision_tower.vision_encoder.encoder.layers", "encoder.global.layers"),
     ("model.vision_tower.vision_encoder.pre_layrnorm", "encoder.global.pre_norm"),
@@ -34,7 +44,12 @@ RENAMED = (  # theirs -> ours, in order
 )
 RENAMED_IN_LAYERS = {
     "encoder.window": ((".layer_norm", ".norm"), (".mlp.", ".")),
-    "encoder.global": ((".layer_norm", ".norm"), (".mlp.", "."), ("self_attn.out_proj", "attn.proj"), ("self_attn", "attn")),
+    "encoder.global": (
+        (".layer_norm", ".norm"),
+        (".mlp.", "."),
+        ("self_attn.out_proj", "attn.proj"),
+        ("self_attn", "attn"),
+    ),
     "decoder.decoder": (
         ("post_attention_layernorm", "pre_mlp_layernorm"),
         ("self_attn.o_proj", "self_attention.linear_proj"),
@@ -44,7 +59,7 @@ RENAMED_IN_LAYERS = {
         ("mlp.experts.down_proj", "mlp.experts.fc2"),
         ("down_proj", "linear_fc2"),
     ),
-}  # fmt: skip
+}
 
 
 def ours_from(theirs: dict[str, torch.Tensor], heads: dict[str, int]) -> dict[str, torch.Tensor]:
@@ -67,9 +82,13 @@ def ours_from(theirs: dict[str, torch.Tensor], heads: dict[str, int]) -> dict[st
             fused[name] = by_head(tensor.chunk(3), count)
         elif ".q_proj." in name:
             parts = [named[name.replace(".q_proj.", f".{part}_proj.")] for part in "qkv"]
-            fused[name.replace("q_proj", "linear_qkv" if name.startswith("decoder") else "qkv")] = by_head(parts, count)
+            fused[name.replace("q_proj", "linear_qkv" if name.startswith("decoder") else "qkv")] = by_head(
+                parts, count
+            )
         elif ".gate_proj." in name:
-            fused[name.replace("gate_proj", "linear_fc1")] = torch.cat([tensor, named[name.replace("gate", "up")]])
+            fused[name.replace("gate_proj", "linear_fc1")] = torch.cat(
+                [tensor, named[name.replace("gate", "up")]]
+            )
         elif not any(part in name for part in (".k_proj.", ".v_proj.", ".up_proj.")):
             fused[name] = tensor
     return fused
@@ -81,28 +100,51 @@ def by_head(parts: list[torch.Tensor], heads: int) -> torch.Tensor:
 
 
 @pytest.fixture
-def theirs(small) -> UnlimitedOcrForConditionalGeneration:
+def theirs(small, image_token) -> UnlimitedOcrForConditionalGeneration:
     """Their model in our small configuration, all parameters random (also those they start at zero)."""
     e, d = small.encoder, small.decoder
-    sam = dict(
-        hidden_size=e.window_width, output_channels=e.neck_width, num_hidden_layers=e.window_depth,
-        num_attention_heads=e.window_heads, image_size=e.image_size, patch_size=e.patch, window_size=e.window_size,
-        global_attn_indexes=e.global_layers, mlp_dim=e.window_mlp, downsample_channels=e.compressor_widths,
-    )  # fmt: skip
-    clip = dict(
-        hidden_size=e.compressor_widths[-1], intermediate_size=e.global_mlp, num_hidden_layers=e.global_depth,
-        num_attention_heads=e.global_heads, image_size=e.image_size // 4, patch_size=e.patch,
-    )  # fmt: skip
-    text = dict(
-        vocab_size=d.vocab_size, hidden_size=d.width, intermediate_size=d.ffn, num_hidden_layers=d.layers,
-        num_attention_heads=d.heads, num_key_value_heads=d.heads, moe_intermediate_size=d.expert_ffn,
-        n_routed_experts=d.experts, n_shared_experts=d.shared_experts, num_experts_per_tok=d.experts_per_token,
-        first_k_dense_replace=d.dense_layers, topk_method="greedy", routed_scaling_factor=1.0, sliding_window=4096,
-        max_position_embeddings=d.max_length,
-    )  # fmt: skip
+    sam = {
+        "hidden_size": e.window_width,
+        "output_channels": e.neck_width,
+        "num_hidden_layers": e.window_depth,
+        "num_attention_heads": e.window_heads,
+        "image_size": e.image_size,
+        "patch_size": e.patch,
+        "window_size": e.window_size,
+        "global_attn_indexes": e.global_layers,
+        "mlp_dim": e.window_mlp,
+        "downsample_channels": e.compressor_widths,
+    }
+    clip = {
+        "hidden_size": e.compressor_widths[-1],
+        "intermediate_size": e.global_mlp,
+        "num_hidden_layers": e.global_depth,
+        "num_attention_heads": e.global_heads,
+        "image_size": e.image_size // 4,
+        "patch_size": e.patch,
+    }
+    text = {
+        "vocab_size": d.vocab_size,
+        "hidden_size": d.width,
+        "intermediate_size": d.ffn,
+        "num_hidden_layers": d.layers,
+        "num_attention_heads": d.heads,
+        "num_key_value_heads": d.heads,
+        "moe_intermediate_size": d.expert_ffn,
+        "n_routed_experts": d.experts,
+        "n_shared_experts": d.shared_experts,
+        "num_experts_per_tok": d.experts_per_token,
+        "first_k_dense_replace": d.dense_layers,
+        "topk_method": "greedy",
+        "routed_scaling_factor": 1.0,
+        "sliding_window": 4096,
+        "max_position_embeddings": d.max_length,
+    }
     model = UnlimitedOcrForConditionalGeneration(
         UnlimitedOcrConfig(
-            vision_config=dict(sam_config=sam, encoder_config=clip), text_config=text, image_token_id=IMAGE_TOKEN
+            vision_config={"sam_config": sam, "encoder_config": clip},
+            text_config=text,
+            image_token_id=image_token,
         )
     )
     torch.manual_seed(7)
@@ -116,11 +158,13 @@ def theirs(small) -> UnlimitedOcrForConditionalGeneration:
 
 
 @pytest.fixture
-def ours(small, theirs) -> OpticalModel:
-    """Our model with their weights. Every parameter of either has its counterpart: names and shapes match one to one."""
+def ours(small, theirs, image_token) -> OpticalModel:
+    """Our model with their weights. Every parameter of either has its counterpart: names and shapes match
+    one to one.
+    """
     small.decoder.aux_loss = 0.0  # theirs has none
     small.glyph_heads = False
-    model = build(small, IMAGE_TOKEN)
+    model = build(small, image_token)
     weights = ours_from(theirs.state_dict(), head_counts(small))
     assert set(weights) == {name for name, _ in model.named_parameters()}
     model.load_state_dict(weights, strict=False)

@@ -1,0 +1,212 @@
+"""Experts, router and containers against plain formulas."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from parallel import topology
+
+
+@pytest.fixture(scope="module")
+def config():
+    topology.start(topology.Topology(), seed=0)
+    from megatron.core.transformer.transformer_config import TransformerConfig
+
+    yield TransformerConfig(
+        num_layers=1,
+        hidden_size=16,
+        num_attention_heads=2,
+        use_cpu_initialization=True,
+        add_bias_linear=False,
+        gated_linear_unit=True,
+        activation_func=F.silu,
+        gradient_accumulation_fusion=False,
+        attention_dropout=0.0,
+        num_moe_experts=6,
+        moe_ffn_hidden_size=8,
+        moe_router_topk=2,
+        moe_router_pre_softmax=True,
+        moe_router_load_balancing_type="seq_aux_loss",
+        moe_aux_loss_coeff=0.5,
+    )
+    topology.stop()
+
+
+@pytest.fixture
+def groups():
+    from megatron.core.transformer.moe.moe_utils import get_default_pg_collection
+
+    return get_default_pg_collection()
+
+
+def filled(module: torch.nn.Module) -> torch.nn.Module:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_(0.0, 0.5)
+    return module
+
+
+def test_experts_equal_a_loop_and_idle_ones_get_zero_gradients(config, groups) -> None:
+    from parallel.layers import Experts
+
+    experts = filled(Experts(6, config, pg_collection=groups))
+    counts = torch.tensor([3, 0, 4, 1, 0, 2])
+    hidden, probs = torch.randn(10, 16), torch.rand(10)
+    out, bias = experts(hidden, counts, probs)
+    assert bias is None
+    parts = []
+    inputs = zip(hidden.split(counts.tolist()), probs.split(counts.tolist()), strict=True)
+    for fc1, fc2, (x, p) in zip(experts.fc1, experts.fc2, inputs, strict=True):
+        gate, up = (x @ fc1.T).chunk(2, -1)
+        parts.append((F.silu(gate) * up * p[:, None]) @ fc2.T)
+    torch.testing.assert_close(out, torch.cat(parts))
+    out.square().sum().backward()
+    for parameter in experts.parameters():
+        idle = counts == 0
+        assert parameter.grad[~idle].abs().flatten(1).sum(1).all()
+        assert not parameter.grad[idle].any()
+
+
+def test_experts_with_no_token_at_all_get_gradients(config, groups) -> None:
+    from parallel.layers import Experts
+
+    experts = filled(Experts(6, config, pg_collection=groups))
+    out, _ = experts(torch.zeros(0, 16, requires_grad=True), torch.zeros(6, dtype=torch.long), torch.zeros(0))
+    out.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in experts.parameters())
+
+
+def test_experts_are_ordinary_parameters_unless_ranks_share_them(config, groups) -> None:
+    from parallel.layers import Experts
+
+    assert all(parameter.allreduce for parameter in Experts(6, config, pg_collection=groups).parameters())
+    split = copy.copy(config)
+    split.expert_model_parallel_size = 2
+    for parameter in Experts(3, split, pg_collection=groups).parameters():
+        assert not parameter.allreduce and parameter.tensor_model_parallel
+
+
+def test_router_keeps_the_softmax_weights_of_the_best(config, groups) -> None:
+    from parallel.layers import Router
+
+    router = filled(Router(config, pg_collection=groups)).eval()
+    x = torch.randn(5, 3, 16)
+    weights, chosen = router(x)
+    scores = (x.view(15, 16) @ router.weight.T).softmax(-1)
+    values, indices = scores.topk(2, -1)
+    assert chosen.dtype == torch.bool and (chosen.sum(-1) == 2).all()
+    torch.testing.assert_close(weights, torch.zeros_like(scores).scatter(1, indices, values))
+    assert (weights.sum(-1) < 1).all()  # not renormalised
+
+
+def test_router_refuses_options_it_would_ignore(config, groups) -> None:
+    from parallel.layers import Router
+
+    other = copy.copy(config)
+    other.moe_router_pre_softmax = False
+    with pytest.raises(ValueError, match="moe_router_pre_softmax=True"):
+        Router(other, pg_collection=groups)
+
+
+def balance_by_the_published_formula(scores, best, valid, topk: int) -> torch.Tensor:
+    """Row by row, as DeepSeek-V2's MoEGate does for rows without padding."""
+    rows = []
+    for b in range(scores.shape[1]):
+        row, choice = scores[valid[:, b], b], best[valid[:, b], b]
+        experts, length = row.shape[-1], row.shape[0]
+        counts = F.one_hot(choice, experts).sum((0, 1)).float()
+        rows.append((counts / (length * topk / experts) * row.mean(0)).sum())
+    return torch.stack(rows).mean()
+
+
+def test_balance_loss_is_the_published_one_and_blind_to_padding() -> None:
+    from parallel.layers import sequence_balance_loss
+
+    torch.manual_seed(2)
+    scores = torch.randn(12, 3, 6).softmax(-1)
+    best = scores.topk(2, -1).indices
+    chosen = torch.zeros_like(scores, dtype=torch.bool).scatter(-1, best, True)
+    padding = torch.zeros(12, 3, dtype=torch.bool)
+    padding[9:, 1] = True
+    padding[4:, 2] = True
+    for mask, valid in ((None, torch.ones_like(padding)), (padding, ~padding)):
+        expected = balance_by_the_published_formula(scores, best, valid, topk=2)
+        torch.testing.assert_close(sequence_balance_loss(scores, chosen, mask, topk=2), expected)
+    scrambled = torch.where(padding.unsqueeze(-1), torch.rand_like(scores), scores)
+    torch.testing.assert_close(
+        sequence_balance_loss(scrambled, chosen, padding, 2),
+        sequence_balance_loss(scores, chosen, padding, 2),
+    )
+
+
+def test_balance_loss_is_one_when_balanced_and_zero_for_a_row_of_padding() -> None:
+    from parallel.layers import sequence_balance_loss
+
+    scores = torch.full((6, 1, 6), 1 / 6)
+    chosen = torch.eye(6, dtype=torch.bool).unsqueeze(1) | torch.eye(6, dtype=torch.bool).roll(
+        1, 0
+    ).unsqueeze(1)
+    torch.testing.assert_close(sequence_balance_loss(scores, chosen, None, topk=2), torch.tensor(1.0))
+    everything = torch.ones(6, 1, dtype=torch.bool)
+    assert sequence_balance_loss(scores, chosen, everything, topk=2) == 0
+
+
+def test_balance_loss_reaches_the_router_scaled_and_only_in_training(config, groups) -> None:
+    from parallel.layers import Router, sequence_balance_loss
+
+    router = filled(Router(config, pg_collection=groups))
+    x = torch.randn(8, 2, 16)
+    padding = torch.zeros(8, 2, dtype=torch.bool)
+    padding[5:, 0] = True
+    weights, _ = router(x, padding)
+    (weights.sum() * 0).backward()
+    got = router.weight.grad.clone()
+
+    scores = F.linear(x, router.weight).softmax(-1)
+    chosen = torch.zeros_like(scores, dtype=torch.bool).scatter(-1, scores.topk(2, -1).indices, True)
+    (expected,) = torch.autograd.grad(0.5 * sequence_balance_loss(scores, chosen, padding, 2), router.weight)
+    torch.testing.assert_close(got, expected)
+
+    router.eval()
+    router.weight.grad = None
+    weights, _ = router(x, padding)
+    (weights.sum() * 0).backward()
+    assert not router.weight.grad.any()
+
+
+def test_module_list_shows_its_childrens_shards(config) -> None:
+    from parallel.layers import ColumnLinear, Module, ModuleList
+
+    class Block(Module):
+        def __init__(self) -> None:
+            super().__init__(config)
+            self.layers = ModuleList([ColumnLinear(config, 16, 8)])
+
+    shards = Block().sharded_state_dict("block.")
+    assert shards["block.layers.0.weight"].key == "block.layers.0.weight"
+    assert shards["block.layers.0.weight"].global_shape == (8, 16)
+
+
+def test_attention_without_bias_equals_the_textbook(config) -> None:
+    from parallel.layers import Attention
+
+    attention = filled(Attention(config, 16, 2))
+    x = torch.randn(3, 7, 16)
+    q, k, v = attention.qkv(x).view(3, 7, 2, 3, 8).permute(3, 0, 2, 1, 4)
+    weights = (q @ k.transpose(-1, -2) / 8**0.5).softmax(-1)
+    expected = attention.proj((weights @ v).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(attention(x), expected)
+
+
+def test_core_attention_refuses_what_it_would_ignore(config) -> None:
+    from megatron.core.transformer.enums import AttnMaskType
+
+    from parallel.layers import CausalAttentionCore
+
+    dropping = copy.copy(config)
+    dropping.attention_dropout = 0.1
+    with pytest.raises(ValueError, match="dropout"):
+        CausalAttentionCore(dropping, 1, AttnMaskType.causal, "self")
