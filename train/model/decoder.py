@@ -71,9 +71,18 @@ def _mixture_of_experts(decoder: DecoderConfig, communicating: bool) -> dict[str
     }
 
 
-def build_decoder(decoder: DecoderConfig, config: TransformerConfig) -> GPTModel:
+class Decoder(GPTModel):
+    """megatron-core's language model under the name `decoder` of the whole model."""
+
+    @property
+    def layers(self) -> torch.nn.ModuleList:
+        """The transformer layers: megatron-core's schedules number micro-batches in `model.decoder.layers`."""
+        return self.decoder.layers
+
+
+def build_decoder(decoder: DecoderConfig, config: TransformerConfig) -> Decoder:
     """The language model; input and output embeddings are separate matrices."""
-    return GPTModel(
+    return Decoder(
         config,
         decoder_spec(config),
         vocab_size=decoder.vocab_size,
