@@ -39,7 +39,8 @@ class ShardEntry:
 class Manifest:
     """`manifest.json`.
 
-    refused: pages that were not written, by reason. text_bytes: of all targets together, as UTF-8. renderer, fonts (file name: sha256), sources ({"name", "version", "license"}) and config say how the pages
+    refused: pages that were not written, by reason. text_bytes: of all targets together, as UTF-8.
+    renderer, fonts (file name: sha256), sources ({"name", "version", "license"}) and config say how the pages
     were made; readers need only `shards`.
     """
 

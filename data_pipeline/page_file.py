@@ -21,7 +21,7 @@ def encode_page(page: np.ndarray) -> bytes:
 def decode_page(extension: str, data: bytes) -> np.ndarray:
     """uint8 [height, width] of grey images, else [height, width, 3]; upright, transparency on white paper.
 
-    Only the format that the extension names is tried. Raises ValueError for anything that is not such an image.
+    Only the format that the extension names is tried. ValueError for anything that is not such an image.
     """
     try:
         with Image.open(io.BytesIO(data), formats=[FORMATS[extension]]) as image:

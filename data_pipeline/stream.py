@@ -4,9 +4,10 @@ The global order is cut into global batches; rank r takes its contiguous block o
 comes next depends on the cursor alone, never on how many ranks there are, on the prefetching thread, or on
 restarts.
 
-webdataset carries the samples: a `DataPipeline` whose first stage is ours (it reads by order and index,
-because webdataset itself walks shards in sequence, cannot resume, and loses samples silently after a damaged
-header), and whose decoder is explicit. Its shell and pickle features are switched off for the whole process.
+webdataset carries the samples: a `DataPipeline` whose first stage is ours (it reads by order and index, because
+webdataset itself walks shards in sequence, cannot resume, and loses samples silently after a damaged header),
+and whose decoder is explicit. So webdataset's shell (`pipe:`) and pickle features are never reached, and reading
+works with its WDS_SECURE=1, which switches them off for a process (and its opening of local files with them).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,8 +30,6 @@ from data_pipeline.record import Record, decode
 
 __all__ = ["Cursor", "Stream"]
 
-webdataset.utils.enforce_security = True  # WDS_SECURE=1: no `pipe:` commands, nothing unpickled
-
 Collate = Callable[[Sequence[Record], Sequence[str]], MicroBatch]
 
 
@@ -49,8 +48,8 @@ class _Share:
         if micro_batch < 1 or global_batch < 1 or global_batch % unit:
             nearest = max(1, round(global_batch / max(unit, 1))) * max(unit, 1)
             raise DataError(
-                f"data.global_batch={global_batch} cannot be dealt to {world} data-parallel ranks in micro-batches "
-                f"of data.micro_batch={micro_batch}; the nearest that can is data.global_batch={nearest}"
+                f"data.global_batch={global_batch} cannot be dealt to {world} data-parallel ranks "
+                f"in micro-batches of data.micro_batch={micro_batch}; nearest is data.global_batch={nearest}"
             )
         if not 0 <= rank < world:
             raise ValueError(f"rank {rank} of {world}")
