@@ -174,7 +174,8 @@ def test_curve_points_lie_where_their_figures_say(run_folder: Path) -> None:
     wide = figures(write_report(run_folder).read_text())[0]
     circles = [mark for mark in wide.iter("circle") if "right" in mark.get("class", "")]
     heights = [float(mark.get("cy", "nan")) for mark in circles]
-    zero, full = (float(line.get("y1", "nan")) for line in [list(wide.iter("line"))[0], list(wide.iter("line"))[4]])
+    lines = [float(line.get("y1", "nan")) for line in wide.iter("line")]
+    zero, full = lines[0], lines[4]
     assert [(zero - height) / (zero - full) for height in heights] == pytest.approx([0.943, 0.685], abs=1e-3)
 
 

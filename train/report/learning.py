@@ -9,9 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from train.report.run import TAKES_OFF, Run
+from train.report.run import Run
 from train.report.svg import Drawing, Point, Scale, round_ticks, short, spaced_ticks, spread
 
+GAIN = (
+    "Cross-entropy with a wrong page minus with the right page, held out. At zero the model guesses from language alone, "
+    "however low its loss."
+)
 POINTS = 140  # a line's resolution; more would only draw noise
 
 
@@ -42,8 +46,7 @@ def learning_figures(run: Run) -> list[tuple[str, str, str]]:
          [Line("", "s0", training_line(run, "loss"))], "nats"),
         ("Glyph map", "Which character covers each cell of the page: the two helper losses that make a young encoder look.",
          glyphs, "nats a cell"),
-        ("Image gain", "Cross-entropy with a wrong page minus with the right page, held out. At zero the model guesses "
-         "from language alone, however low its loss.", gains, "nats"),
+        ("Image gain", GAIN, gains, "nats"),
         ("Held-out accuracy", "Next token right, given the page and the true text before it.",
          held_out_lines(run, "accuracy/"), "share"),
     ]

@@ -26,6 +26,21 @@ LOGO = (
 )
 
 
+GUIDE = {
+    "The unit.": "Text is counted in bytes per vision token. DeepSeek-OCR counts text tokens of a large vocabulary; {unit}. "
+    "Its “10×” would be some 40 bytes per vision token.",
+    "Density and letter size move together.": "A page with more text also has smaller letters, so a falling curve mixes how "
+    "much fits into a vision token with how well small print is seen.",
+    "A falling curve may lack training, not capacity.": "Compare the curve of a longer run before drawing a limit from it.",
+    "The floors are part of the figure.": "Shuffled: the text of one page against what was read from another. Blank: what is "
+    "written with nothing on the page. Random text: pages on which a language model has nothing to guess.",
+    "The intervals": "come from resampling the held-out pages. They know nothing of other seeds: this is one run.",
+    "Clean pages.": "They are typeset for the purpose and free of noise; scans and photographs are harder.",
+    "The glyph map": "is a helper loss that the renderer makes possible, in training only. What is measured here is generated "
+    "from the vision tokens alone.",
+}
+
+
 def render(run: Run, summary: dict[str, Any]) -> str:
     """The whole page. `summary` is report.json's content."""
     style = resources.files("train.report").joinpath("style.css").read_text(encoding="utf-8")
@@ -123,8 +138,8 @@ def _pages(run: Run) -> str:
     } if run.evaluation else {}
     body = LEGEND + reading_cards(prose, run.folder, titles)
     if random:
-        lots = {str(sample["source"]): "Random text: no sentence to lean on, so only reading helps" for sample in random}
-        body += reading_cards(random, run.folder, lots)
+        row = [{**sample, "source": "", "choice": f"{sample['choice']} · {sample['source']}"} for sample in random]
+        body += reading_cards(row, run.folder, {"": "Random text: no sentence to lean on, so only reading helps"})
     how = (run.evaluation or {}).get("sample_choice", "")
     return _section("Pages, and what was read from them", escape(how), body, raw=True)
 
@@ -191,20 +206,8 @@ def _reading_guide(run: Run) -> str:
     curve = (run.evaluation or {}).get("curve", [])
     measured = any(row.get("reference_compression") is not None for row in curve)
     unit = "the lower axis gives the measured count" if measured else f"dividing by about {BYTES_PER_REFERENCE_TOKEN} gives it"
-    points = [
-        "<b>The unit.</b> Text is counted in bytes per vision token. DeepSeek-OCR counts text tokens of a large vocabulary; "
-        f"{unit}. Its “10×” would be some 40 bytes per vision token.",
-        "<b>Density and letter size move together.</b> A page with more text also has smaller letters, so a falling curve "
-        "mixes how much fits into a vision token with how well small print is seen.",
-        "<b>A falling curve may lack training, not capacity.</b> Compare the curve of a longer run before drawing a limit from it.",
-        "<b>The floors are part of the figure.</b> Shuffled: the text of one page against what was read from another. Blank: "
-        "what is written with nothing on the page. Random text: pages on which a language model has nothing to guess.",
-        "<b>The intervals</b> come from resampling the held-out pages. They know nothing of other seeds: this is one run.",
-        "<b>Clean pages.</b> They are typeset for the purpose and free of noise; scans and photographs are harder.",
-        "<b>The glyph map</b> is a helper loss that the renderer makes possible, in training only. What is measured here "
-        "is generated from the vision tokens alone.",
-    ]
-    return _section("Reading this honestly", "", '<ul class="guide">' + "".join(f"<li>{p}</li>" for p in points) + "</ul>")
+    points = "".join(f"<li><b>{title}</b> {text.format(unit=unit)}</li>" for title, text in GUIDE.items())
+    return _section("Reading this honestly", "", f'<ul class="guide">{points}</ul>')
 
 
 def _section(title: str, text: str, body: str, raw: bool = False) -> str:

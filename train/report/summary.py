@@ -26,7 +26,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "parameters": evaluation.get("parameters", status.get("parameters")),
         "tokens_per_second": sum(stage["tokens"] for stage in stages) / seconds if seconds else None,
         "pages_per_second": sum(stage["pages"] for stage in stages) / seconds if seconds else None,
-        "recipe": run.recipe,
+        "recipe": [{key: step.get(key) for key in ("name", "state", "seconds")} for step in run.recipe],
         "config_hash": hashlib.sha256(configuration.encode()).hexdigest()[:16] if configuration.strip() else None,
         "device": evaluation.get("device", status.get("device")),
         "machine": machine_kind(),
