@@ -10,10 +10,8 @@ What is worked around here, each measured:
 * It compiles a shared-memory all-reduce with ninja on first use on a CPU: a minute for nothing here (`load`).
 """
 
-import contextlib
-import io
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -41,6 +39,7 @@ PRIVATE = (
     ("deepspeed.runtime.engine", "DeepSpeedEngine._backward_prologue"),
     ("deepspeed.runtime.zero.stage_1_and_2", "DeepSpeedZeroOptimizer.clear_backward_seen_flag"),
     ("deepspeed.runtime.bf16_optimizer", "BF16_Optimizer._lazy_init_hp_params_optimizer_state"),
+    ("deepspeed.runtime.bf16_optimizer", "see_memory_usage"),
     ("deepspeed.runtime.bf16_optimizer", "BF16_Optimizer.update_lp_params"),
     ("deepspeed.runtime.bf16_optimizer", "BF16_Optimizer.zero_grad"),
     ("deepspeed.runtime.zero.stage_1_and_2", "DeepSpeedZeroOptimizer._lazy_init_hp_params_optimizer_state"),
@@ -54,11 +53,17 @@ PRIVATE = (
 def load() -> ModuleType:
     """DeepSpeed, imported, silent, and without the kernel it would compile on a machine without CUDA."""
     import deepspeed
+    from deepspeed.runtime import bf16_optimizer
 
+    bf16_optimizer.see_memory_usage = _say_nothing
     deepspeed.utils.logger.setLevel(logging.ERROR)
     if not torch.cuda.is_available() and hasattr(deepspeed.ops, "__compatible_ops__"):
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed
+
+
+def _say_nothing(*_: Any, **__: Any) -> None:
+    """In place of a report that the bf16 optimizer prints, after a garbage collection, for every parameter group."""
 
 
 def forget() -> None:
@@ -95,8 +100,10 @@ class ModelParallelUnit:
         return dist.get_process_group_ranks(parallel_state.get_data_parallel_group())
 
 
-def configuration(options: EngineOptions, largest: int, elements: int) -> dict[str, Any]:
+def configuration(options: EngineOptions, largest: int, elements: int, own_groups: bool) -> dict[str, Any]:
     """The whole DeepSpeed configuration. `largest`, `elements`: of the largest parameter and of all, in numbers.
+
+    own_groups: whether experts are reduced over groups of their own.
 
     The batch size is a formality: the engine's own normalizers scale the loss, and megatron-core's schedule divides
     by the micro-batches. Buckets hold at least one parameter, and no more than there is.
@@ -110,7 +117,9 @@ def configuration(options: EngineOptions, largest: int, elements: int) -> dict[s
         "gradient_clipping": options.clip,
         "zero_optimization": {
             "stage": options.zero_stage,
-            "contiguous_gradients": options.zero_stage > 1,
+            # Off saves a copy and a hook a parameter, but then every gradient is reduced over the data parallel group:
+            # wrong for experts with a group of their own.
+            "contiguous_gradients": partitions_gradients(options) or own_groups,
             "overlap_comm": False,  # refused by DeepSpeed together with an unmanaged boundary, except in stage 2
             "reduce_bucket_size": bucket,
             "allgather_bucket_size": bucket,
@@ -166,15 +175,16 @@ def parameter_groups(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def initialize(module: torch.nn.Module, optimizer: torch.optim.Optimizer, options: EngineOptions) -> Any:
     """A DeepSpeedEngine around `module`, whose optimizer states exist already."""
-    sizes = [param.numel() for group in optimizer.param_groups for param in group["params"]]
-    with contextlib.redirect_stdout(io.StringIO()):  # its bf16 optimizer prints memory figures for every group
-        engine, *_ = load().initialize(
-            model=module,
-            optimizer=optimizer,
-            config=configuration(options, max(sizes), sum(sizes)),
-            mpu=ModelParallelUnit(),
-            dist_init_required=False,
-        )
+    params = [param for group in optimizer.param_groups for param in group["params"]]
+    sizes = [param.numel() for param in params]
+    own_groups = any(hasattr(param, "group_name") for param in params)
+    engine, *_ = load().initialize(
+        model=module,
+        optimizer=optimizer,
+        config=configuration(options, max(sizes), sum(sizes), own_groups),
+        mpu=ModelParallelUnit(),
+        dist_init_required=False,
+    )
     prime(engine, optimizer)
     return engine
 
@@ -241,25 +251,30 @@ def refresh(engine: Any) -> None:
     engine.optimizer.update_lp_params()
 
 
-def before_forward(engine: Any, zero_stage: int) -> None:
-    """To be called before each forward: stage 2 counts the gradients of each backward anew."""
-    if zero_stage > 1:
-        engine.optimizer.clear_backward_seen_flag()
+def partitions_gradients(options: EngineOptions) -> bool:
+    """Whether gradients are reduced when each backward ends, and not in the step."""
+    return options.zero_stage > 1
 
 
-def reduce_after_backward(engine: Any, zero_stage: int, loss: torch.Tensor) -> None:
-    """Lets stage 2 reduce and partition the gradients when the backward of `loss` ends; stage 1 does it in its step.
+def reduce_after_backward(engine: Any, loss: torch.Tensor, check: Callable[[], None]) -> None:
+    """Lets stage 2 reduce and partition the gradients when the backward of `loss` ends, after `check`.
 
-    DeepSpeed finds the end of a backward itself once it is told of the beginning, from inside of it.
+    DeepSpeed finds the end of a backward itself once it is told of the beginning, from inside of it, and counts the
+    gradients of each backward anew.
     """
-    if zero_stage > 1 and loss.requires_grad:
-        loss.register_hook(lambda _: engine._backward_prologue())
+    engine.optimizer.clear_backward_seen_flag()
+
+    def begin(_: torch.Tensor) -> None:
+        torch.autograd.Variable._execution_engine.queue_callback(check)  # type: ignore[attr-defined]
+        engine._backward_prologue()
+
+    loss.register_hook(begin)
 
 
-def discard(engine: Any, zero_stage: int) -> None:
+def discard(engine: Any, options: EngineOptions) -> None:
     """Throws away the gradients of this step, so that the next one starts from none."""
     optimizer = engine.optimizer
-    if zero_stage > 1:  # they are reduced and partitioned already
+    if partitions_gradients(options):  # they are reduced already
         optimizer.finalize_gradient_accumulation_boundary()
         optimizer._release_preflattened_grad_buffers()
         for table in (optimizer.averaged_gradients, optimizer.all_grad_tensors):

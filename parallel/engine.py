@@ -11,7 +11,7 @@ auxiliary losses that megatron-core's routers add in backward are averaged over 
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -95,8 +95,9 @@ class Engine:
         self._deepspeed = deepspeed_compat.initialize(module, self.optimizer, options)
         for param, value in masters.items():
             deepspeed_compat.scatter(param, None, value)
+        self._hooks = _sum_over_sequence_parts(self._names, topology)
         self._reached: set[torch.nn.Parameter] = set()
-        self._hooks = [p.register_post_accumulate_grad_hook(self._reached.add) for p in self._names]
+        self._hooks += [p.register_post_accumulate_grad_hook(self._reached.add) for p in self._names]
         self._sum_names: dict[str, tuple[str, ...]] = {}
 
     def train_step(self, batches: Sequence[Batch]) -> StepOutput:
@@ -110,7 +111,7 @@ class Engine:
         loss, sums = self._reduce("train", *self._run(batches, normalizers, forward_only=False))
         self._refuse_missing(int(sums.pop("missing")))
         if not math.isfinite(loss):
-            deepspeed_compat.discard(self._deepspeed, self.options.zero_stage)
+            deepspeed_compat.discard(self._deepspeed, self.options)
             return StepOutput(loss, math.inf, True, sums, weights)
         self._deepspeed.step()
         norm = float(self._deepspeed.get_global_grad_norm())
@@ -184,9 +185,10 @@ class Engine:
         losses: list[torch.Tensor] = []
 
         def forward_step(batches: Iterator[Batch], module: torch.nn.Module) -> tuple[torch.Tensor, Callable]:
-            deepspeed_compat.before_forward(self._deepspeed, self.options.zero_stage)
             loss, sums = self._objective(module, next(batches), normalizers)
-            deepspeed_compat.reduce_after_backward(self._deepspeed, self.options.zero_stage, loss)
+            if deepspeed_compat.partitions_gradients(self.options) and loss.requires_grad:
+                self._reached.clear()  # every backward is reduced by itself, so each must reach everything
+                deepspeed_compat.reduce_after_backward(self._deepspeed, loss, self._check_backward)
             losses.append(loss.detach().double())  # a copy: the schedule scales the loss in place
             return loss, lambda output: (output, {name: value.detach().double() for name, value in sums.items()})
 
@@ -212,8 +214,17 @@ class Engine:
         missing = torch.tensor(float(len(self._names) - len(self._reached)), dtype=torch.float64, device=loss.device)
         vector = torch.stack([loss, missing, *sums.values()])
         dist.all_reduce(vector, group=parallel_state.get_data_parallel_group())
+        if self.topology.world > self.topology.data:  # the other ranks of this copy of the model must know, too
+            dist.all_reduce(vector[1:2], group=parallel_state.get_model_parallel_group())
         total, lost, *values = vector.tolist()
         return total / self.topology.data, {"missing": lost, **dict(zip(names, values))}
+
+    def _check_backward(self) -> None:
+        """Before ranks reduce a backward's gradients together, they agree that all have them: else they would wait
+        for each other."""
+        missing = torch.tensor(float(len(self._names) - len(self._reached)), device=device())
+        dist.all_reduce(missing)
+        self._refuse_missing(int(missing))
 
     def _refuse_missing(self, missing: int) -> None:
         if not missing:
@@ -255,3 +266,17 @@ def _leave_gradients_to_the_engine(module: torch.nn.Module) -> None:
     """megatron-core's schedule must neither reduce nor scale gradients: DeepSpeed does."""
     config: Any = module.config
     config.finalize_model_grads_func = config.no_sync_func = config.grad_scale_func = None
+
+
+def _sum_over_sequence_parts(params: Iterable[torch.nn.Parameter], topology: Topology) -> list[Any]:
+    """Hooks that complete gradients which each tensor rank has for its part of the sequence only; DeepSpeed never does."""
+    if topology.tensor == 1:
+        return []
+    group = parallel_state.get_tensor_model_parallel_group()
+
+    def summed(gradient: torch.Tensor) -> torch.Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total, group=group)
+        return total
+
+    return [param.register_hook(summed) for param in params if getattr(param, "sequence_parallel", False)]

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 
-def launch(function: Callable[..., Any], world: int, *args: Any, timeout: float = 120.0) -> list[Any]:
+def launch(function: Callable[..., Any], world: int, *args: Any, timeout: float = 240.0) -> list[Any]:
     """What `function(*args)` returned on each of `world` ranks; it finds its rank in the environment, as under torchrun.
 
     An error on any rank ends all and is raised here as AssertionError with the rank's traceback.

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 VOCABULARY, LENGTH, ROWS = 64, 16, 8
-RATE, DECAY, CLIP = 1e-2, 0.1, 0.5
+RATE, DECAY, CLIP = 2e-3, 0.1, 0.5
 
 
 @dataclass
