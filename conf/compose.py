@@ -43,6 +43,7 @@ class Composer:
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The configuration that `overrides` select, not yet resolved. Raises ConfigError."""
+        overrides = [quote_elements(text) for text in overrides]
         for override in parse(overrides):
             self._refuse_prefix(override)
             if override.is_sweep_override():
@@ -67,7 +68,7 @@ class Composer:
             built = OmegaConf.to_object(composed)
         except MissingMandatoryValue as error:
             name = getattr(error, "full_key", None) or "an option"
-            raise ConfigError(f"{name} is not set: give {name}=VALUE.") from error
+            raise ConfigError(f"{name} is not set: give {'+' * self._in_dictionary(name)}{name}=VALUE.") from error
         except OmegaConfBaseException as error:
             raise ConfigError(_plain(error)) from error
         if any(member.name == "overrides" for member in fields(self.schema)):
@@ -91,9 +92,17 @@ class Composer:
             return {group: choice for group, choice in composed.hydra.runtime.choices.items() if not group.startswith("hydra/")}
 
     def _hydra(self, overrides: Sequence[str]) -> DictConfig:
-        with self._session(overrides) as composed:
+        """Hydra's composition, plus the entries that `+` adds to dictionaries, which OmegaConf's update refuses where entries are typed."""
+        added = [override for override in parse(overrides) if override.is_add() and self._in_dictionary(override.key_or_group)]
+        entries = [override.input_line for override in added]
+        with self._session([text for text in overrides if text not in entries]) as composed:
             with open_dict(composed):
                 del composed["hydra"]
+                for override in added:
+                    entry = override.value()
+                    for part in reversed(override.key_or_group.split(".")):
+                        entry = {part: entry}
+                    composed.merge_with(entry)
             return composed
 
     def _session(self, overrides: Sequence[str]) -> "_Session":
@@ -107,7 +116,7 @@ class Composer:
         kind, parent = schemas.option_type(self.schema, name), schemas.option_type(self.schema, name.rpartition(".")[0] or "?")
         if override.is_delete() and not schemas.is_open(parent):
             raise ConfigError(f"{override.input_line}: an option cannot be removed. Write {name}=VALUE to change it.")
-        if override.is_add() and not schemas.is_open(parent) and not (kind and _inside_dictionary(self.schema, name)):
+        if override.is_add() and not self._in_dictionary(name):
             if kind is not None:
                 raise ConfigError(f"{override.input_line}: {name} exists already. Write it without the +: {name}={override.value()}")
             if name not in self.choices():
@@ -121,36 +130,31 @@ class Composer:
             return None
         if name in self.choices() and not isinstance(override.value(), dict):
             return self._explain_choice(name, override.value())
-        return self._explain_value(name, override.value(), typed, new=override.is_add())
+        return self._explain_value(name, override.value(), typed) or (None if override.is_add() else self._explain_entry(name, typed))
 
-    def _explain_value(self, name: str, value: Any, typed: str, new: bool) -> str | None:
+    def _explain_value(self, name: str, value: Any, typed: str) -> str | None:
+        """What is wrong with giving this value to this option, or to the options in it."""
         kind = schemas.option_type(self.schema, name)
         if kind is None:
             return f"{typed}: " + self._unknown(name)
         if schemas.is_section(kind) and isinstance(value, dict):
-            return next((m for key, v in value.items() if (m := self._explain_value(f"{name}.{key}", v, typed, new))), None)
+            return next((m for key, inner in value.items() if (m := self._explain_value(f"{name}.{key}", inner, typed))), None)
         if schemas.is_section(kind):
-            inside = [path for path in schemas.option_paths(self.schema) if path.startswith(name + ".")]
+            inside = list(schemas.option_paths(kind, name + "."))
             return f"{typed}: {name} holds several options, set them one by one: {', '.join(inside[:6])}"
         if not schemas.accepts(kind, value):
-            return f"{typed}: {name} must be {schemas.expected(kind)}, not {typed.partition('=')[2]}."
-        return self._explain_entry(name, typed, new)
+            return f"{typed}: {name} must be {schemas.expected(kind)}, not {value if isinstance(value, str) else typed.partition('=')[2]}."
+        return None
 
-    def _explain_entry(self, name: str, typed: str, new: bool) -> str | None:
-        """What is wrong with naming this entry of a dictionary: it does not exist, or a new one is given in parts."""
+    def _explain_entry(self, name: str, typed: str) -> str | None:
+        """Whether an override names an entry that its dictionary does not have."""
         parts = name.split(".")
         for end in range(1, len(parts)):
             folder = ".".join(parts[:end])
             if schemas.is_open(schemas.option_type(self.schema, folder)):
-                present = list(OmegaConf.select(self._hydra([]), folder, default={}))
-                if parts[end] in present:
-                    continue
-                rest = ":{".join(parts[end + 1 :])
-                whole = f"{{{rest}:{typed.partition('=')[2]}{'}' * (len(parts) - end - 2)}}}" if rest else "VALUE"
-                add = f"+{folder}.{parts[end]}={whole}"
-                if new:
-                    return f"{typed}: a new entry of {folder} is given whole: {add}"
-                return f"{typed}: {folder} has no {parts[end]}. It has: {', '.join(map(str, present)) or 'nothing yet'}. To add one: {add}"
+                present = [str(entry) for entry in OmegaConf.select(self._hydra([]), folder, default={})]
+                if parts[end] not in present:
+                    return f"{typed}: {folder} has no {parts[end]}. It has: {', '.join(present) or 'nothing yet'}. To add one: +{typed}"
         return None
 
     def _explain_choice(self, group: str, value: Any) -> str | None:
@@ -161,6 +165,11 @@ class Composer:
                 meant = f"Did you mean {group}={guess[0]}? " if guess else ""
                 return f"{group}={choice}: {group} has no choice of that name. {meant}Choices: {', '.join(known)}."
         return None
+
+    def _in_dictionary(self, path: str) -> bool:
+        """Whether `path` lies in a dictionary, where new names may be added."""
+        parts = path.split(".")
+        return any(schemas.is_open(schemas.option_type(self.schema, ".".join(parts[:end]))) for end in range(1, len(parts)))
 
     def _unknown(self, name: str) -> str:
         """The sentence about an option that does not exist."""
@@ -190,6 +199,23 @@ class _Session:
         self.context.__exit__(*details)
 
 
+def quote_elements(text: str) -> str:
+    """`common=[optim.lr=1,stage.frozen=[a,b]]` → each element that has a `=` in quotes, which Hydra's grammar asks for and a shell eats."""
+    name, equals, value = text.partition("=")
+    inner = value[1:-1]
+    if not equals or not (value.startswith("[") and value.endswith("]")) or "=" not in inner or "'" in inner or '"' in inner:
+        return text
+    elements, depth = [""], 0
+    for character in inner:
+        depth += (character in "[{(") - (character in "]})")
+        if character == "," and depth == 0:
+            elements.append("")
+        else:
+            elements[-1] += character
+    quoted = [f"'{element.strip()}'" if "=" in element else element for element in elements]
+    return f"{name}=[{','.join(quoted)}]"
+
+
 def parse(overrides: Sequence[str]) -> list[Override]:
     """Overrides as Hydra reads them. Raises ConfigError for one that cannot be read."""
     for text in overrides:
@@ -198,7 +224,7 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     parsed = []
     for text in overrides:
         try:
-            parsed += OverridesParser.create().parse_overrides([text])
+            parsed += OverridesParser.create().parse_overrides([quote_elements(text)])
         except OverrideParseException as error:
             reason = str(error.message).splitlines()[0]
             raise ConfigError(f"{text}: cannot be read ({reason}). A value with spaces, commas or brackets needs quotes: "
@@ -211,16 +237,11 @@ def compose(config_name: str, schema: type[SchemaT], overrides: Sequence[str] = 
     return Composer(config_name, schema).build(overrides)
 
 
-def _inside_dictionary(schema: type, path: str) -> bool:
-    """Whether some ancestor of `path` is a dictionary, in which any name may be new."""
-    parts = path.split(".")
-    return any(schemas.is_open(schemas.option_type(schema, ".".join(parts[:end]))) for end in range(1, len(parts)))
-
-
 def _plain(error: BaseException) -> str:
     """Hydra's, OmegaConf's or YAML's own words, without their layout."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}:{mark.line + 1}:{mark.column + 1}: not valid YAML: {error.problem}"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.strip().startswith(("object_type=", "reference_type="))]
-    return " ".join(lines)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = next((line.removeprefix("full_key: ") + ": " for line in lines if line.startswith("full_key: ")), "")
+    return named + " ".join(line for line in lines if not line.startswith(("full_key: ", "object_type=", "reference_type=")))

@@ -23,8 +23,13 @@ def help_text(program: str, composer: Composer, description: str, examples: Sequ
     blocks.append("Options (`--cfg job` shows every value):\n" + _table(_options(composer)))
     blocks.append("Flags:\n" + _table({flag: text.replace("PROGRAM", program) for flag, text in FLAGS.items()}))
     if examples:
-        blocks.append("Examples:\n" + textwrap.indent("\n".join(examples), "  "))
+        blocks.append("Examples:\n" + textwrap.indent("\n".join(_command(program, example) for example in examples), "  "))
     return "\n\n".join(blocks)
+
+
+def _command(program: str, example: str) -> str:
+    """An example may be a whole command line or the arguments alone."""
+    return example if example.startswith(("python ", "torchrun ", "srun ")) else f"{program} {example}"
 
 
 def _groups(composer: Composer) -> dict[str, str]:
@@ -35,12 +40,12 @@ def _groups(composer: Composer) -> dict[str, str]:
 
 def _options(composer: Composer) -> dict[str, str]:
     """Section → the options in it; the options without a section come first."""
-    sections: dict[str, list[str]] = {}
+    sections: dict[str, list[str]] = {"": []}
     for path in schemas.option_paths(composer.schema):
         section, _, name = path.rpartition(".")
         if path != "overrides":  # a record of what was typed, not a choice
             sections.setdefault(section + "." if section else "", []).append(name)
-    return {section: " ".join(names) for section, names in sections.items()}
+    return {section: " ".join(names) for section, names in sections.items() if names}
 
 
 def _table(rows: dict[str, str]) -> str:

@@ -187,3 +187,27 @@ class Config:
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     seed: int = 0
     overrides: list[str] = field(default_factory=list)  # the overrides that made this configuration; filled in when it is composed
+
+
+@dataclass
+class StepConfig:
+    """One step of a recipe, as overrides of the command that it stands for."""
+
+    settings: list[str] = field(default_factory=list)  # the recipe's own
+    overrides: list[str] = field(default_factory=list)  # yours, applied after them
+
+
+@dataclass
+class RecipeConfig:
+    """An ordered chain of steps; a step that is not "build", "evaluate" or "report" is a stage and has an entry in `stages`."""
+
+    name: str = "???"
+    directory: str = "runs"  # everything is written to DIRECTORY/NAME
+    steps: list[str] = field(default_factory=lambda: ["build", "encoder", "pretrain", "evaluate", "report"])
+    build: StepConfig = field(default_factory=StepConfig)  # overrides of python -m data_pipeline.build
+    stages: dict[str, StepConfig] = field(default_factory=dict)  # overrides of python -m train
+    evaluate: StepConfig = field(default_factory=StepConfig)  # overrides of python -m train.evaluate
+    common: list[str] = field(default_factory=list)  # your overrides of every stage
+    processes: str = "1"  # data-parallel processes on this machine, or "auto"
+    restart: bool = False  # do again the steps whose settings changed since they ran, and those after them
+    overrides: list[str] = field(default_factory=list)  # what was typed; filled in when it is composed

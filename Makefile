@@ -1,0 +1,40 @@
+# make smoke   from nothing to a model that reads its pages, and a report of it (about 10 minutes on 2 cores besides the install)
+# make test    from nothing to all tests
+# Both create .venv first. Another Python: make smoke PYTHON=python3.12
+
+PYTHON ?= python3
+BIN := .venv/bin
+TEST_PROCESSES ?= 2
+EXTRAS := dev,deepseek
+
+.PHONY: setup smoke test test-slow lint debian-packages clean
+
+setup: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13. Name one that is: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	@touch $@
+
+smoke: setup
+	$(BIN)/python -m train.recipe recipe=smoke
+	@echo "The report: $(CURDIR)/runs/smoke/report.html"
+
+test: debian-packages lint
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES)
+
+test-slow: debian-packages setup
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+debian-packages:
+	@.ci/debian-packages
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

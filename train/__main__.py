@@ -1,0 +1,47 @@
+"""`python -m train stage=…`: one stage, on one process, under torchrun, or under srun.
+
+The configuration is composed and checked, and the signal handlers are in place, before torch is imported.
+"""
+
+import sys
+
+from conf.command import run
+from parallel.topology import environment
+from train.config import Config
+from train.signals import StopFlag
+from train.validate import validate
+
+DESCRIPTION = """Trains one stage of a model that reads pages from few vision tokens, on shards that data_pipeline.build made.
+A stage is a configuration: where the weights start, which of them train, on which losses, on which pages. The same command again continues
+an interrupted run from its newest valid checkpoint."""
+EXAMPLES = (
+    "python -m train stage=encoder",
+    "python -m train stage=pretrain stage.start_from=runs/encoder/checkpoints optim.lr=2e-3",
+    "python -m train stage=encoder stage.steps=20 run.name=try",
+    "python -m train -m optim.lr=1e-3,4e-3                      # two runs, one after the other",
+    "torchrun --nproc-per-node 2 -m train data.micro_batch=8    # two data-parallel processes",
+)
+
+
+def main(config: Config) -> None:
+    """Runs the stage; imports torch and all that follows."""
+    with StopFlag() as stop:
+        from parallel.topology import Topology, start
+        from parallel.topology import stop as leave
+        from train import stage
+
+        topology = Topology.of_world(environment()[1], config.parallel.tensor, config.parallel.pipeline, config.parallel.expert)
+        start(topology, config.seed)
+        try:
+            stage.run(config, stop, config.overrides)
+        finally:
+            leave()
+
+
+def check(config: Config) -> None:
+    """Refuses impossible values for the processes that were started."""
+    validate(config, environment()[1])
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, "config", Config, None, DESCRIPTION, EXAMPLES, check, name_option="run.name"))

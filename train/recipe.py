@@ -1,0 +1,183 @@
+"""`python -m train.recipe recipe=smoke`: a chain of steps, from documents to a report, that stops and resumes anywhere.
+
+Each step is what its own command does. `recipe.json` in the recipe's folder keeps how far it has come; the same command again skips what is
+done and resumes what was interrupted. Under torchrun or srun all processes run the recipe; the first one builds the pages.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from conf.command import run
+from parallel.topology import environment
+from train.config import RecipeConfig
+from train.recipe_plan import Step, folder_of, plan, process_count
+from train.recipe_state import Ledger
+from train.signals import StopFlag
+
+DESCRIPTION = """Runs a chain of steps: builds pages, trains stage after stage, evaluates, and writes a report. The same command again skips
+finished steps and resumes the interrupted one."""
+EXAMPLES = (
+    "python -m train.recipe recipe=smoke",
+    "python -m train.recipe name=quick build.overrides=[corpus.pages=2000] common=[stage.steps=100]",
+    "python -m train.recipe name=hot stages.encoder.overrides=[optim.lr=8e-3,seed=1]",
+    "python -m train.recipe name=again steps=[encoder,report] common=[data.root=runs/smoke/pages]",
+    "python -m train.recipe processes=2                # two data-parallel processes on this machine",
+)
+
+
+def check(config: RecipeConfig) -> None:
+    """Composes every step, so that no mistake waits for its turn."""
+    plan(config, _world(config))
+
+
+def main(config: RecipeConfig) -> int:
+    """Runs what is not done yet; the exit code is 0, or 128 + the signal that stopped it."""
+    rank, world, _ = environment()
+    if _world(config) > world:
+        _relaunch(_world(config), config.overrides)
+    steps = plan(config, world)
+    ledger = Ledger(folder_of(config), config.name, steps, writes=rank == 0)
+    again = ledger.check(steps, config.restart)
+    with StopFlag() as stop:
+        return _Recipe(steps, ledger, stop, rank, world).run(again)
+
+
+class _Recipe:
+    """The steps on the way, in this process."""
+
+    def __init__(self, steps: list[Step], ledger: Ledger, stop: StopFlag, rank: int, world: int) -> None:
+        self.steps, self.ledger, self.stop, self.rank, self.world = steps, ledger, stop, rank, world
+        self.joined = False
+
+    def run(self, again: Sequence[Step]) -> int:
+        """Runs the steps in order, those in `again` from nothing; returns the exit code."""
+        waiting = [step for step in self.steps if step in again or not self.ledger.is_done(step)]
+        try:
+            for number, step in enumerate(self.steps, 1):
+                self.label = f"[{number}/{len(self.steps)}] {step.name:9}"
+                if step not in waiting:
+                    self._say(f"done before, {_duration(self.ledger.seconds(step))}: {step.output}")
+                    continue
+                if not self._run_step(step, afresh=step in again):
+                    self._say("stopped by a signal, its state is saved: the same command goes on from here")
+                    return 128 + int(self.stop.signal or 0)
+        finally:
+            if self.joined:
+                from parallel.topology import stop as leave
+
+                leave()
+        return 0
+
+    def _run_step(self, step: Step, afresh: bool) -> bool:
+        """One step from start to end; False when a signal stopped it."""
+        if step.name != "report":
+            self._join(step)
+        if afresh:
+            self.ledger.forget(step)
+            self._clear(step)
+        self._say("starts" if self.ledger.entries[step.name]["state"] == "waiting" else "goes on")
+        self.ledger.begin(step)
+        finished = False
+        try:
+            finished = self._perform(step, afresh)
+        finally:
+            self.ledger.end(step, "done" if finished else "interrupted")
+        if finished:
+            self._say(f"done in {_duration(self.ledger.seconds(step))}: {step.output}")
+        return finished
+
+    def _perform(self, step: Step, afresh: bool) -> bool:
+        """What the step's own command does. Each branch imports what it needs, and no more."""
+        if step.is_stage:
+            from train import stage
+
+            return stage.run(step.config, self.stop, step.config.overrides).finished
+        if step.name == "evaluate":
+            _evaluate(step, self.rank)
+        elif self.rank == 0 and step.name == "build":
+            from data_pipeline.build import build
+
+            step.config.overwrite |= afresh
+            build(step.config)
+        elif self.rank == 0:
+            from train.report.write import write_report
+
+            write_report(step.output.parent)
+        self._wait_for_all()
+        return not self.stop.requested
+
+    def _join(self, step: Step) -> None:
+        """Starts the process groups, once (torch cannot start them twice under one launcher), and seeds this step as a fresh process would.
+
+        One process builds its pages without them: no torch in memory while all cores render.
+        """
+        if step.name == "build" and self.world == 1:
+            return
+        from parallel import topology
+
+        if not self.joined:
+            self.joined = True
+            sizes = next((other.config.parallel for other in self.steps if other.is_stage), None)
+            split = (sizes.tensor, sizes.pipeline, sizes.expert) if sizes else (1, 1, 1)
+            topology.start(topology.Topology.of_world(self.world, *split), getattr(step.config, "seed", 0), timeout_seconds=24 * 3600)
+        else:
+            topology.seed_everything(getattr(step.config, "seed", 0))
+
+    def _wait_for_all(self) -> None:
+        if self.joined:
+            import torch.distributed as dist
+
+            dist.barrier()
+
+    def _clear(self, step: Step) -> None:
+        """Removes what an earlier run of a stage left, which would be resumed otherwise."""
+        if step.is_stage and self.rank == 0:
+            shutil.rmtree(step.output.parent, ignore_errors=True)
+        self._wait_for_all()
+
+    def _say(self, text: str) -> None:
+        if self.rank == 0:
+            print(f"{self.label} {text}", flush=True)
+
+
+def _evaluate(step: Step, rank: int) -> None:
+    """`train.evaluate` in the process groups that are there already."""
+    from train.evaluate import output_folder, print_line, sources, write
+    from train.evaluation import evaluate
+    from train.load import load_trained
+
+    config = step.config
+    trained = load_trained(Path(config.checkpoint))
+    held_out, floor = sources(trained, "held_out", config.data), sources(trained, "floor", config.data)
+    say = print_line if rank == 0 else None
+    result = evaluate(trained.model, trained.tokenizer, held_out, floor, trained.spec, config.pages, config.batch_size, config.seed, say)
+    if rank == 0:
+        write(result, trained, output_folder(trained.run_folder, config.out))
+
+
+def _world(config: RecipeConfig) -> int:
+    """Processes that will run the recipe: those that a launcher started, else those that `processes` asks for."""
+    launched = "RANK" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1
+    return environment()[1] if launched else process_count(config)
+
+
+def _relaunch(processes: int, overrides: Sequence[str]) -> None:
+    """Replaces this process by a launcher of `processes` of them, which share the cores."""
+    cores = len(os.sched_getaffinity(0))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // processes)))
+    print(f"{processes} processes, {os.environ['OMP_NUM_THREADS']} thread(s) each", flush=True)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    os.execv(sys.executable, [*launcher, "-m", "train.recipe", *overrides])
+
+
+def _duration(seconds: float) -> str:
+    """12 s, or 3 min 20 s."""
+    whole = round(seconds)
+    return f"{whole} s" if whole < 120 else f"{whole // 60} min {whole % 60} s"
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, "recipe", RecipeConfig, None, DESCRIPTION, EXAMPLES, check, name_option="name"))
