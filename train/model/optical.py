@@ -134,12 +134,19 @@ class OpticalModel(Module):
     def _decode(self, embedded_LBD: torch.Tensor, cache: DecodingCache) -> torch.Tensor:
         if self.training:
             raise RuntimeError("decoding needs evaluation mode: call model.eval() first")
+        positions, rows, _ = embedded_LBD.shape
+        end = cache.sequence_len_offset + positions
+        if end > cache.max_sequence_length or rows > cache.max_batch_size:
+            raise ValueError(
+                f"a cache for {cache.max_batch_size} rows of {cache.max_sequence_length} positions cannot "
+                f"hold {rows} rows of {end}"
+            )
         if self.config.sequence_parallel:
             embedded_LBD = scatter_to_sequence_parallel_region(embedded_LBD)
         logits = self.decoder(
             None, None, None, decoder_input=embedded_LBD, inference_context=cache, runtime_gather_output=True
         )
-        cache.advance(embedded_LBD.shape[0])
+        cache.advance(positions)
         return logits[:, -1]
 
 

@@ -77,6 +77,14 @@ def test_decoding_with_the_cache_equals_the_full_forward_at_every_step(model, pa
     torch.testing.assert_close(torch.stack(steps, dim=1), expected[:, 23:], rtol=1e-5, atol=1e-5)
 
 
+def test_a_full_cache_says_so(model, pages) -> None:
+    model.eval()
+    cache = DecodingCache(rows=2, length=32)
+    model.prefill(pages, cache)
+    with pytest.raises(ValueError, match="cache for 2 rows of 32 positions"):
+        model.decode_step(pages.tokens[:, 0], cache)
+
+
 def test_decoding_in_training_mode_says_what_to_do(model, pages) -> None:
     with pytest.raises(RuntimeError, match=r"model.eval\(\)"):
         model.prefill(pages, DecodingCache(rows=2, length=32))
