@@ -91,8 +91,8 @@ def groups(module: torch.nn.Module) -> list[dict[str, Any]]:
 
 
 def adamw(parameter_groups: Sequence[dict[str, Any]]) -> torch.optim.Optimizer:
-    """AdamW as the training uses it."""
-    return torch.optim.AdamW(list(parameter_groups), lr=RATE, betas=(0.9, 0.95), eps=1e-6)
+    """AdamW whose eps keeps it from blowing up the rounding of gradients that are nearly zero."""
+    return torch.optim.AdamW(list(parameter_groups), lr=RATE, betas=(0.9, 0.95), eps=1e-4)
 
 
 def weights_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
