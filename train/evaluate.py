@@ -33,8 +33,12 @@ class EvaluateConfig:
     """What is evaluated, on what, and where the result goes."""
 
     checkpoint: str = MISSING  # a run folder (its newest checkpoint), or one checkpoint folder
-    data: str | None = None  # another folder of shard sets, laid out as the run's data.root; null = the run's own
-    out: str | None = None  # folder for evaluation.json; null = the recipe's folder, or the run's where there is no recipe
+    data: str | None = (
+        None  # another folder of shard sets, laid out as the run's data.root; null = the run's own
+    )
+    out: str | None = (
+        None  # folder for evaluation.json; null = the recipe's folder, or the run's where there is no recipe
+    )
     pages: int = 64  # held-out pages of each source
     batch_size: int = 32  # pages read at once
     seed: int = 0  # of the bootstrap intervals
@@ -59,7 +63,9 @@ def main(config: EvaluateConfig) -> None:
 
 
 def evaluate_run(config: EvaluateConfig) -> Path:
-    """Loads the checkpoint and evaluates it; rank 0 writes evaluation.json, whose path is returned. Groups must exist."""
+    """Loads the checkpoint and evaluates it; rank 0 writes evaluation.json, whose path is returned. Groups
+    must exist.
+    """
     from parallel.topology import environment
     from train.evaluation import evaluate
     from train.load import load_trained
@@ -84,12 +90,16 @@ def sources(trained: "Trained", part: str, data: str | None) -> dict[str, Path]:
     root = Path(trained.config.data.root)
     for name, path in found.items():
         if not path.is_relative_to(root):
-            raise ConfigError(f"data={data}: data.{part}.{name}.path of the run ({path}) is not below its data.root ({root})")
+            raise ConfigError(
+                f"data={data}: data.{part}.{name}.path of the run ({path}) is not below its data.root ({root})"
+            )
     return {name: Path(data) / path.relative_to(root) for name, path in found.items()}
 
 
 def output_folder(run_folder: Path, out: str | None) -> Path:
-    """Where the result belongs: `out`, else the recipe's folder (the report reads it there), else the run's own."""
+    """Where the result belongs: `out`, else the recipe's folder (the report reads it there), else the run's
+    own.
+    """
     if out is not None:
         return Path(out)
     parent = run_folder.resolve().parent
@@ -97,7 +107,9 @@ def output_folder(run_folder: Path, out: str | None) -> Path:
 
 
 def write(result: "Evaluation", trained: "Trained", folder: Path) -> Path:
-    """evaluation.json in `folder` and the sampled pages in its folder `samples`; the JSON last, as it names them."""
+    """evaluation.json in `folder` and the sampled pages in its folder `samples`; the JSON last, as it names
+    them.
+    """
     from PIL import Image
 
     (folder / "samples").mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,8 @@
-"""How well a model reads held-out pages, at each compression ratio, beside what it would score without reading.
+"""How well a model reads held-out pages, at each compression ratio, beside what it would score without
+reading.
 
-Precision comes from free greedy generation; the cross-entropies from the true text (`train.probe`). The floors:
+Precision comes from free greedy generation; the cross-entropies from the true text (`train.probe`). The
+floors:
 
     shuffled     page i's text against what was generated from page i + 1 of the same source. Generation depends on the
                  page alone, so this is exactly the score with wrong pages, at no further cost.
@@ -31,25 +33,7 @@ from train.generation import Reading, read
 from train.metrics import bootstrap_mean, precision, word_precision
 from train.model.optical import OpticalModel
 from train.probe import collate, probe, share
-
-SAMPLE_CHOICE = (
-    "Of the {pages} held-out pages of each source, ordered by precision: the best, the median and the worst; of the "
-    "random-text pages the median. No page was picked by hand."
-)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A page to show: which it is in the order of precision, its picture, what it says and what was read."""
-
-    source: str
-    key: str
-    choice: str
-    page: np.ndarray
-    reference: str
-    hypothesis: str
-    precision: float
-    random: bool
+from train.samples import SAMPLE_CHOICE, Sample, choose_samples
 
 
 @dataclass(frozen=True)
@@ -81,7 +65,9 @@ class _Reader:
     batch_size: int
 
     def read(self, items: Sequence[Record], limit: int) -> list[Reading]:
-        """What is read from the pages of `items`, in order, each rank reading its share; at most `limit` tokens a page."""
+        """What is read from the pages of `items`, in order, each rank reading its share; at most `limit`
+        tokens a page.
+        """
         rank, world = parallel_state.get_data_parallel_rank(), parallel_state.get_data_parallel_world_size()
         own = list(range(rank, len(items), world))
         found: dict[int, Reading] = {}
@@ -111,10 +97,11 @@ def evaluate(
     seed: int = 0,
     say: Callable[[str], object] | None = None,
 ) -> Evaluation:
-    """Measure every source of `held_out` on its first `pages` pages; `floor` holds random text under the same names.
+    """Measure every source of `held_out` on its first `pages` pages; `floor` holds random text under the same
+    names.
 
-    `seed` is that of the bootstrap. All ranks call it together. Raises UserError for a layout with more than data
-    parallelism, and for a source without pages.
+    `seed` is that of the bootstrap. All ranks call it together. Raises UserError for a layout with more than
+    data parallelism, and for a source without pages.
     """
     _require_data_parallel_only()
     reader = _Reader(model, tokenizer, spec, batch_size)
@@ -127,28 +114,36 @@ def evaluate(
         readings = reader.read(items, limit)
         row = _identity(source, items, reader, reference) | _scores(items, readings, seed)
         row |= _floors(items, readings, reader, limit, seed)
-        samples += _samples(source, items, readings, ("best", "median", "worst"), random=False)
+        samples += choose_samples(source, items, readings, ("best", "median", "worst"), random=False)
         if source in floor:
             lots = _pages(floor[source], pages, source)
             read_lots = reader.read(lots, reader.limit(lots))
             row |= _random(lots, read_lots, seed)
-            samples += _samples(floor[source].name, lots, read_lots, ("median",), random=True)
+            samples += choose_samples(floor[source].name, lots, read_lots, ("median",), random=True)
         row |= _cross_entropies(source, items, reader)
         curve.append(row)
         if say:
-            say(f"{source}: precision {row['precision']:.1%}, image gain {row['image_gain']:.2f} nats, {len(items)} pages")
+            say(
+                f"{source}: precision {row['precision']:.1%}, image gain {row['image_gain']:.2f} nats, {len(items)} pages"
+            )
     return Evaluation(curve, samples, time.monotonic() - began)
 
 
 def _pages(folder: Path, limit: int, source: str) -> list[Record]:
     items = [item for item in records(folder, limit) if len(item.pages) == 1]
     if not items:
-        raise UserError(f"{folder} (source {source}) holds no sample with one page in its first {limit}: nothing to read")
+        raise UserError(
+            f"{folder} (source {source}) holds no sample with one page in its first {limit}: nothing to read"
+        )
     return items
 
 
-def _identity(source: str, items: Sequence[Record], reader: _Reader, reference: Tokenizer | None) -> dict[str, Any]:
-    """What the source is: how much text on how many vision tokens, in our tokens, in bytes, in the reference's tokens."""
+def _identity(
+    source: str, items: Sequence[Record], reader: _Reader, reference: Tokenizer | None
+) -> dict[str, Any]:
+    """What the source is: how much text on how many vision tokens, in our tokens, in bytes, in the
+    reference's tokens.
+    """
     vision = vision_tokens(reader.spec.image_size, reader.spec.patch)
     text_tokens = float(np.mean([len(reader.tokenizer.encode(item.target)) for item in items]))
     text_bytes = float(np.mean([len(item.target.encode()) for item in items]))
@@ -211,21 +206,6 @@ def _cross_entropies(source: str, items: Sequence[Record], reader: _Reader) -> d
     collator = Collator(reader.tokenizer, reader.spec)
     batches = collate(share(list(items), rank, world), source, collator, reader.batch_size)
     return probe(reader.model, {source: batches}, with_blank=True)[source]
-
-
-def _samples(
-    source: str, items: Sequence[Record], readings: Sequence[Reading], choices: Sequence[str], random: bool
-) -> list[Sample]:
-    """The pages at fixed places in the order of precision (equal ones in the order of the shard set)."""
-    scored = [(precision(item.target, reading.text), index) for index, (item, reading) in enumerate(zip(items, readings, strict=True))]
-    ordered = sorted(scored, key=lambda pair: -pair[0])
-    places = {"best": 0, "median": len(ordered) // 2, "worst": len(ordered) - 1}
-    samples = []
-    for choice in choices:
-        score, index = ordered[places[choice]]
-        item, text = items[index], readings[index].text
-        samples.append(Sample(source, item.key, choice, item.pages[0], item.target, text, score, random))
-    return samples
 
 
 def blank_page(page: np.ndarray) -> np.ndarray:

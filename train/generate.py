@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from train.load import Trained
 
-DESCRIPTION = """Reads pictures of pages with a trained model and prints what they say, greedily, as it is decoded."""
+DESCRIPTION = (
+    """Reads pictures of pages with a trained model and prints what they say, greedily, as it is decoded."""
+)
 EXAMPLES = (
     "python -m train.generate checkpoint=runs/smoke/pretrain image=page.png",
     "python -m train.generate checkpoint=runs/smoke/pretrain image='scans/*.png' max_new_tokens=400",
@@ -70,7 +72,9 @@ def images(pattern: str) -> list[Path]:
 
 
 def load_page(path: Path) -> "np.ndarray":
-    """uint8 [height, width] for a grey picture, else [height, width, 3], upright. Raises UserError for no picture."""
+    """uint8 [height, width] for a grey picture, else [height, width, 3], upright. Raises UserError for no
+    picture.
+    """
     import numpy as np
     from PIL import Image, ImageOps
 
@@ -96,12 +100,16 @@ def default_prompt(trained: "Trained") -> str:
         for source in trained.config.data.held_out.values():
             return next(records(Path(source.path), 1)).prompt
     except DataError as error:
-        raise UserError(f"the prompt that the model was trained with cannot be found: {error}. Give it: prompt='…'") from None
+        raise UserError(
+            f"the prompt that the model was trained with cannot be found: {error}. Give it: prompt='…'"
+        ) from None
     raise UserError("the run has no held-out pages to take the prompt from: give it, prompt='…'")
 
 
 def stream(trained: "Trained", page: "np.ndarray", prompt: str, max_new_tokens: int) -> Iterator[str]:
-    """The text of one page in pieces, as it is decoded; a character is held back until all its bytes are there."""
+    """The text of one page in pieces, as it is decoded; a character is held back until all its bytes are
+    there.
+    """
     from data_pipeline.batch import prompt_batch
     from train.generation import decode
 
@@ -109,7 +117,9 @@ def stream(trained: "Trained", page: "np.ndarray", prompt: str, max_new_tokens: 
     batch = prompt_batch([page], prompt, tokenizer, spec).to(next(trained.model.parameters()).device)
     ids: list[int] = []
     said = ""
-    for token in decode(trained.model, batch, tokenizer, min(max_new_tokens, spec.max_length - batch.tokens.shape[1])):
+    for token in decode(
+        trained.model, batch, tokenizer, min(max_new_tokens, spec.max_length - batch.tokens.shape[1])
+    ):
         ids.append(int(token))
         text = tokenizer.decode(ids)
         if not text.endswith(BROKEN):

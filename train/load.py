@@ -1,4 +1,6 @@
-"""A trained model for reading: from a run folder or one of its checkpoints, in one process or in data-parallel ones."""
+"""A trained model for reading: from a run folder or one of its checkpoints, in one process or in
+data-parallel ones.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,19 +32,24 @@ class Trained:
 
 
 def load_trained(path: Path) -> Trained:
-    """The model in `path`: a run folder (runs/smoke/pretrain), its checkpoints folder, or one checkpoint in that.
+    """The model in `path`: a run folder (runs/smoke/pretrain), its checkpoints folder, or one checkpoint in
+    that.
 
-    Process groups must exist (`parallel.topology.start`), with nothing but data parallelism. Raises UserError for a path
-    that is none of these, CheckpointError where no checkpoint is whole.
+    Process groups must exist (`parallel.topology.start`), with nothing but data parallelism. Raises UserError
+    for a path that is none of these, CheckpointError where no checkpoint is whole.
     """
     run_folder = run_folder_of(path)
     config = read_config(run_folder / "config.yaml")
     root = run_folder / "checkpoints" if path.resolve() == run_folder.resolve() else path
     folder = checkpoints.newest(root)
     if folder is None:
-        raise UserError(f"checkpoint={path}: the run has no checkpoint yet; train it further: `python -m train`")
+        raise UserError(
+            f"checkpoint={path}: the run has no checkpoint yet; train it further: `python -m train`"
+        )
     tokenizer = load_tokenizer(config.data.tokenizer)
-    precision = config.engine.precision if device().type == "cuda" else "fp32"  # bf16 is slower than fp32 on CPU
+    precision = (
+        config.engine.precision if device().type == "cuda" else "fp32"
+    )  # bf16 is slower than fp32 on CPU
     model = build(config.model, tokenizer.image, precision=precision, device=device(), seed=config.seed)
     load_module(folder, model)
     model.eval()
@@ -51,16 +58,24 @@ def load_trained(path: Path) -> Trained:
 
 
 def run_folder_of(path: Path) -> Path:
-    """The run folder that `path` is or lies in. Raises UserError, naming the stages where `path` is a recipe's folder."""
+    """The run folder that `path` is or lies in. Raises UserError, naming the stages where `path` is a
+    recipe's folder.
+    """
     if not path.is_dir():
-        raise UserError(f"checkpoint={path}: no such folder; give a run folder, for example checkpoint=runs/smoke/pretrain")
+        raise UserError(
+            f"checkpoint={path}: no such folder; give a run folder, for example checkpoint=runs/smoke/pretrain"
+        )
     for folder in (path, *path.resolve().parents[:2]):
         if (folder / "config.yaml").is_file():
             return folder
     inside = sorted(found.parent.name for found in path.glob("*/config.yaml"))
     if inside:
-        raise UserError(f"checkpoint={path} holds several runs: choose one, checkpoint={path / inside[-1]} (or {', '.join(inside)})")
-    raise UserError(f"checkpoint={path}: no run here (no config.yaml); give the folder that `python -m train` wrote")
+        raise UserError(
+            f"checkpoint={path} holds several runs: choose one, checkpoint={path / inside[-1]} (or {', '.join(inside)})"
+        )
+    raise UserError(
+        f"checkpoint={path}: no run here (no config.yaml); give the folder that `python -m train` wrote"
+    )
 
 
 def read_config(path: Path) -> Config:

@@ -1,7 +1,9 @@
-"""wandb, kept at arm's length: one run with a fixed id from rank 0, offline when it must be, and never the end of a run.
+"""wandb, kept at arm's length: one run with a fixed id from rank 0, offline when it must be, and never the
+end of a run.
 
-Every call into wandb is guarded: the first failure is told in one line and ends the logging, not the training.
-Offline runs of one id (one folder a restart) become one run when synced, as each value carries its own step.
+Every call into wandb is guarded: the first failure is told in one line and ends the logging, not the
+training. Offline runs of one id (one folder a restart) become one run when synced, as each value carries its
+own step.
 """
 
 import os
@@ -22,7 +24,13 @@ class WandbLogger:
     """
 
     def __init__(
-        self, folder: Path, mode: str, project: str, name: str, config: Mapping[str, Any], say: Callable[[str], None]
+        self,
+        folder: Path,
+        mode: str,
+        project: str,
+        name: str,
+        config: Mapping[str, Any],
+        say: Callable[[str], None],
     ) -> None:
         self.id: str | None = None
         self.mode = max(mode, os.environ.get("WANDB_MODE", "online"), key=_quietness)
@@ -32,22 +40,32 @@ class WandbLogger:
         if _quietness(self.mode) == _quietness("disabled"):
             return
         self.id = fixed_id(folder, name)
-        attempts: tuple[Literal["online", "offline"], ...] = ("online", "offline") if self.mode == "online" else ("offline",)
+        attempts: tuple[Literal["online", "offline"], ...] = (
+            ("online", "offline") if self.mode == "online" else ("offline",)
+        )
         for attempt in attempts:
             try:
                 self._run = self._start(attempt, project, name, config)
                 self.mode = attempt
                 return
-            except Exception as error:  # noqa: BLE001 (wandb raises many kinds; none may reach training)
+            except Exception as error:
                 say(f"wandb {attempt} could not start ({_first_line(error)})")
 
-    def _start(self, mode: Literal["online", "offline"], project: str, name: str, config: Mapping[str, Any]) -> Any:
+    def _start(
+        self, mode: Literal["online", "offline"], project: str, name: str, config: Mapping[str, Any]
+    ) -> Any:
         import wandb  # late: 0.7 s, and only rank 0 of a run that logs needs it
 
         settings = wandb.Settings(init_timeout=INIT_SECONDS, console="off", quiet=True, silent=True)
         return wandb.init(
-            project=project, name=name, id=self.id, resume="allow", mode=mode, dir=str(self._folder),
-            config=dict(config), settings=settings,
+            project=project,
+            name=name,
+            id=self.id,
+            resume="allow",
+            mode=mode,
+            dir=str(self._folder),
+            config=dict(config),
+            settings=settings,
         )
 
     def log(self, row: Mapping[str, Any]) -> None:
@@ -56,7 +74,7 @@ class WandbLogger:
             return
         try:
             self._run.log({key: value for key, value in row.items() if key != "step"}, step=row["step"])
-        except Exception as error:  # noqa: BLE001 (as above)
+        except Exception as error:
             self._run = None
             self._say(f"wandb stopped logging ({_first_line(error)}); metrics.jsonl goes on")
 
@@ -67,14 +85,18 @@ class WandbLogger:
         run, self._run = self._run, None
         try:
             run.finish(quiet=True)
-        except Exception as error:  # noqa: BLE001 (as above)
+        except Exception as error:
             self._say(f"wandb did not finish ({_first_line(error)}); metrics.jsonl is whole")
         if self.mode == "offline":
-            self._say(f"wandb was offline; to upload: wandb sync {self._folder}/wandb/offline-run-*-{self.id}")
+            self._say(
+                f"wandb was offline; to upload: wandb sync {self._folder}/wandb/offline-run-*-{self.id}"
+            )
 
 
 def fixed_id(folder: Path, name: str) -> str:
-    """The run's wandb id: its name and six random digits, drawn once and kept in the run folder for every restart."""
+    """The run's wandb id: its name and six random digits, drawn once and kept in the run folder for every
+    restart.
+    """
     path = folder / "wandb_id"
     if path.exists():
         return path.read_text(encoding="utf-8").strip()

@@ -1,8 +1,8 @@
 """What is measured on a page that was read: pure functions of two strings, and the uncertainty of their mean.
 
-`precision` is the figure of the compression curve: 1 − normalised edit distance on characters, order- and count-aware.
-It is deliberately not what the published Fox script prints under that name (a set overlap of words, computed with the two
-sides swapped): that one forgives every repetition and every lost word order.
+`precision` is the figure of the compression curve: 1 − normalised edit distance on characters, order- and
+count-aware. It is deliberately not what the published Fox script prints under that name (a set overlap of
+words, computed with the two sides swapped): that one forgives every repetition and every lost word order.
 """
 
 from collections import Counter
@@ -14,7 +14,8 @@ from rapidfuzz.distance import Levenshtein
 
 
 def precision(reference: str, hypothesis: str) -> float:
-    """1 − Levenshtein(reference, hypothesis) / length of the longer, in [0, 1]; two empty texts agree fully (1.0).
+    """1 − Levenshtein(reference, hypothesis) / length of the longer, in [0, 1]; two empty texts agree fully
+    (1.0).
 
     Characters are code points, compared as they are: no lower-casing, no normalisation, spaces count.
     """
@@ -25,7 +26,8 @@ def precision(reference: str, hypothesis: str) -> float:
 
 
 def word_precision(reference: str, hypothesis: str) -> float:
-    """Share of the predicted words (by whitespace) that the reference holds, each counted as often as it stands there.
+    """Share of the predicted words (by whitespace) that the reference holds, each counted as often as it
+    stands there.
 
     Nothing predicted is 0.0, unless there was nothing to read either (1.0).
     """
@@ -48,8 +50,11 @@ class Interval:
         return [self.low, self.high]
 
 
-def bootstrap_mean(values: Sequence[float], *, seed: int = 0, resamples: int = 2000, level: float = 0.95) -> Interval:
-    """Mean of `values` with its percentile bootstrap interval (resampling pages with replacement; same seed, same bounds).
+def bootstrap_mean(
+    values: Sequence[float], *, seed: int = 0, resamples: int = 2000, level: float = 0.95
+) -> Interval:
+    """Mean of `values` with its percentile bootstrap interval (resampling pages with replacement; same seed,
+    same bounds).
 
     The interval speaks of the choice of held-out pages only: not of the training seed, which it cannot see.
     Raises ValueError for no values at all.

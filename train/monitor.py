@@ -1,7 +1,9 @@
-"""What a run tells while it runs: `metrics.jsonl` (the truth), `status.json`, one calm console line, and wandb if it will.
+"""What a run tells while it runs: `metrics.jsonl` (the truth), `status.json`, one calm console line, and
+wandb if it will.
 
-Order of trust: a line is in metrics.jsonl before anything else hears of it, and nothing that happens to the console or to
-wandb can stop a run or change that file. Only rank 0 writes; on the other ranks every method does nothing.
+Order of trust: a line is in metrics.jsonl before anything else hears of it, and nothing that happens to the
+console or to wandb can stop a run or change that file. Only rank 0 writes; on the other ranks every method
+does nothing.
 """
 
 import json
@@ -9,6 +11,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,8 +33,9 @@ class LoggerSettings(Protocol):
 class Monitor:
     """Writes what one stage does into its run folder.
 
-    `start_step` is the step the stage resumes from (0 for a fresh start): later lines of metrics.jsonl belong to work that
-    was lost with the interrupted process and will be done again, so they are removed; a half-written last line too.
+    `start_step` is the step the stage resumes from (0 for a fresh start): later lines of metrics.jsonl belong
+    to work that was lost with the interrupted process and will be done again, so they are removed; a
+    half-written last line too.
     """
 
     def __init__(
@@ -62,7 +66,9 @@ class Monitor:
         path = run_folder / "metrics.jsonl"
         keep_until(path, start_step)
         self._metrics = path.open("a", buffering=1, encoding="utf-8")
-        self._wandb = WandbLogger(run_folder, logger.wandb, logger.project, self._name, config or {}, self._say)
+        self._wandb = WandbLogger(
+            run_folder, logger.wandb, logger.project, self._name, config or {}, self._say
+        )
 
     @property
     def wandb_id(self) -> str | None:
@@ -79,7 +85,9 @@ class Monitor:
             self._say(self._line(step, values))
 
     def evaluation(self, step: int, values: Mapping[str, Any]) -> None:
-        """A held-out measurement taken after `step` (keys: image_gain, accuracy/<source>, cross_entropy/<source>)."""
+        """A held-out measurement taken after `step` (keys: image_gain, accuracy/<source>,
+        cross_entropy/<source>).
+        """
         if not self.active:
             return
         self._image_gain = values.get("image_gain", self._image_gain)
@@ -93,7 +101,9 @@ class Monitor:
         self._say(text)
 
     def status(self, state: str, **fields: Any) -> None:
-        """Replace status.json in one motion: {state, step, total_steps, updated, **fields}; fields given earlier stay."""
+        """Replace status.json in one motion: {state, step, total_steps, updated, **fields}; fields given
+        earlier stay.
+        """
         if not self.active:
             return
         self._fields |= plain(fields)
@@ -136,10 +146,8 @@ class Monitor:
         return "  ·  ".join(parts)
 
     def _say(self, text: str) -> None:
-        try:
+        with suppress(OSError):  # a closed pipe or a full disk behind stdout is no reason to stop training
             self._console.print(text)
-        except OSError:  # a closed pipe or a full disk behind stdout is no reason to stop training
-            pass
 
 
 def duration(seconds: float) -> str:

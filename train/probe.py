@@ -1,8 +1,8 @@
 """The quick look at held-out pages: next-token accuracy, cross-entropy, and `image_gain`. No generation.
 
-image_gain = cross-entropy with another page's picture - cross-entropy with the right one, in nats a token. It is what
-tells reading from guessing: a loss can fall from 4.7 to 1.8 while this stays at exactly zero, the model having become
-a language model that never looks up.
+image_gain = cross-entropy with another page's picture - cross-entropy with the right one, in nats a token. It
+is what tells reading from guessing: a loss can fall from 4.7 to 1.8 while this stays at exactly zero, the
+model having become a language model that never looks up.
 
 Shapes: B rows, L positions, V views.
 """
@@ -28,14 +28,18 @@ from train.model.optical import OpticalModel
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums over tokens, as a vector so that ranks can add theirs. `right_paired` counts batches that could be shuffled."""
+    """Sums over tokens, as a vector so that ranks can add theirs. `right_paired` counts batches that could be
+    shuffled.
+    """
 
     vector: Tensor  # float64 [7]: tokens, correct, right, paired tokens, right_paired, shuffled, blank
 
     @classmethod
     def of(cls, parts: Sequence[Tensor], device: torch.device) -> "Sums":
         """The sum over micro-batches (none at all is zero)."""
-        return cls(torch.stack(list(parts)).sum(0) if parts else torch.zeros(7, dtype=torch.float64, device=device))
+        return cls(
+            torch.stack(list(parts)).sum(0) if parts else torch.zeros(7, dtype=torch.float64, device=device)
+        )
 
     def over_data_ranks(self) -> "Sums":
         """Added up over the data-parallel ranks; all of them must call it."""
@@ -44,7 +48,8 @@ class Sums:
         return Sums(total)
 
     def means(self, with_blank: bool) -> dict[str, float]:
-        """accuracy (0..1), cross_entropy, cross_entropy_shuffled, image_gain (nats a token), and for blank pages if asked.
+        """accuracy (0..1), cross_entropy, cross_entropy_shuffled, image_gain (nats a token), and for blank
+        pages if asked.
 
         What has no tokens (shuffling needs two pages) is nan.
         """
@@ -59,13 +64,19 @@ class Sums:
 
 
 class Probe:
-    """Looks at the same few held-out pages of every source whenever it is called; each data-parallel rank at its share.
+    """Looks at the same few held-out pages of every source whenever it is called; each data-parallel rank at
+    its share.
 
     Every rank does the same number of forward passes, as experts may be spread over ranks.
     """
 
     def __init__(
-        self, model: OpticalModel, held_out: Mapping[str, Path], collator: Collator, pages: int, batch_size: int
+        self,
+        model: OpticalModel,
+        held_out: Mapping[str, Path],
+        collator: Collator,
+        pages: int,
+        batch_size: int,
     ) -> None:
         rank, world = parallel_state.get_data_parallel_rank(), parallel_state.get_data_parallel_world_size()
         self.model = model
@@ -93,18 +104,20 @@ def probe(
 
 
 def share(items: list[Record], rank: int, world: int) -> list[Record]:
-    """This rank's items, equally many on each: a remainder is left out; with fewer items than ranks all take all."""
+    """This rank's items, equally many on each: a remainder is left out; with fewer items than ranks all take
+    all.
+    """
     each = len(items) // world
     return items[rank * each : (rank + 1) * each] if each else items
 
 
 def collate(items: Sequence[Record], source: str, collator: Collator, batch_size: int) -> list[MicroBatch]:
-    """Micro-batches of nearly equal size, so that none is left with a single page, which could not be shuffled."""
+    """Micro-batches of nearly equal size, so that none is left with a single page, which could not be
+    shuffled.
+    """
     count = -(-len(items) // max(batch_size, 2))
     cuts = [round(index * len(items) / count) for index in range(count + 1)] if count else [0]
-    return [
-        collator(items[first:last], [source] * (last - first)) for first, last in pairwise(cuts)
-    ]
+    return [collator(items[first:last], [source] * (last - first)) for first, last in pairwise(cuts)]
 
 
 def score(model: OpticalModel, batch: MicroBatch, with_blank: bool) -> Tensor:
@@ -115,14 +128,20 @@ def score(model: OpticalModel, batch: MicroBatch, with_blank: bool) -> Tensor:
     right, zero = _nats(logits, batch.labels), torch.zeros_like(tokens)
     paired = right_paired = shuffled = blank = zero
     if int((batch.view_of >= 0).sum()) > 1:
-        paired, right_paired, shuffled = tokens, right, _loss(model, replace(batch, views=batch.views.roll(1, 0)))
+        paired, right_paired, shuffled = (
+            tokens,
+            right,
+            _loss(model, replace(batch, views=batch.views.roll(1, 0))),
+        )
     if with_blank:
         blank = _loss(model, replace(batch, views=blank_views(batch.views)))
     return torch.stack([tokens, correct, right, paired, right_paired, shuffled, blank])
 
 
 def blank_views(views: Tensor) -> Tensor:
-    """Pages with nothing on them, uint8 [V, 3, S, S]: each in its background, its most usual grey (text covers less than half)."""
+    """Pages with nothing on them, uint8 [V, 3, S, S]: each in its background, its most usual grey (text
+    covers less than half).
+    """
     paper = views.flatten(1).median(dim=1).values
     return paper[:, None, None, None].expand_as(views)
 

@@ -1,7 +1,7 @@
 """The files of a run folder: JSON that is never half written, and the rows of metrics.jsonl.
 
-runs/<name>/ of a recipe holds recipe.json, evaluation.json, report.html, report.json and one folder a stage; a stage's
-folder holds config.yaml, overrides.txt, metrics.jsonl (the truth), status.json and checkpoints/.
+runs/<name>/ of a recipe holds recipe.json, evaluation.json, report.html, report.json and one folder a stage;
+a stage's folder holds config.yaml, overrides.txt, metrics.jsonl (the truth), status.json and checkpoints/.
 """
 
 import json
@@ -13,7 +13,9 @@ from typing import Any
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a metrics.jsonl, in order; [] where there is no file. A half-written last line is left out."""
+    """The whole lines of a metrics.jsonl, in order; [] where there is no file. A half-written last line is
+    left out.
+    """
     rows = []
     if path.exists():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -27,14 +29,18 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def keep_until(path: Path, step: int) -> None:
-    """Drop from metrics.jsonl every line of a later step (all of them for step 0), and any line that is not whole."""
+    """Drop from metrics.jsonl every line of a later step (all of them for step 0), and any line that is not
+    whole.
+    """
     if path.exists():
         kept = [row for row in read_rows(path) if step > 0 and row["step"] <= step]
         write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
 
 
 def plain(value: Any) -> Any:
-    """`value` as strict JSON knows it: tensors and numpy scalars become numbers, nan and infinities become null."""
+    """`value` as strict JSON knows it: tensors and numpy scalars become numbers, nan and infinities become
+    null.
+    """
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -17,7 +17,20 @@ def make_records(count: int, seed: int = 0, prompt: str = "") -> list[Record]:
         page = generator.integers(0, 256, size=(64, 64), dtype=np.uint8)
         page[:, :40] = 255  # most of a page is paper
         text = "".join(chr(value) for value in generator.integers(97, 123, size=5 + index % 4))
-        found.append(Record(f"page-{seed}-{index:03d}", "text", prompt, text, "en", "Latn", "test", "CC0", index, pages=(page,)))
+        found.append(
+            Record(
+                f"page-{seed}-{index:03d}",
+                "text",
+                prompt,
+                text,
+                "en",
+                "Latn",
+                "test",
+                "CC0",
+                index,
+                pages=(page,),
+            )
+        )
     return found
 
 

@@ -23,23 +23,34 @@ from train.model.optical import OpticalModel, build
 SPEC = BatchSpec(image_size=64, patch=8, max_length=48)  # a page takes 2 * 3 + 1 = 7 positions
 
 
-def tiny_model(seed: int = 0) -> OpticalModel:
-    """Every part of the architecture, at toy size, with weights by which different pages give different texts."""
-    encoder = EncoderConfig(
+TINY = replace(
+    ModelConfig(),
+    encoder=EncoderConfig(
         image_size=64, patch=8, window_width=16, window_depth=1, window_heads=2, window_size=4, global_layers=[],
         window_mlp=16, neck_width=8, compressor_widths=[16, 16], global_depth=1, global_heads=2, global_mlp=16,
-    )  # fmt: skip
-    decoder = DecoderConfig(
+    ),
+    decoder=DecoderConfig(
         layers=2, width=32, heads=2, ffn=32, dense_layers=1, experts=4, experts_per_token=2, expert_ffn=16,
         shared_experts=1, vocab_size=272, max_length=48,
-    )  # fmt: skip
-    config = replace(ModelConfig(), encoder=encoder, decoder=decoder, glyph_heads=False)
-    model = build(config, byte_tokenizer().image, seed=seed)
+    ),
+    glyph_heads=False,
+)  # fmt: skip
+
+
+def tiny_model(seed: int = 0) -> OpticalModel:
+    """Every part of the architecture, at toy size, with weights by which different pages give different
+    texts.
+    """
+    model = build(TINY, byte_tokenizer().image, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in model.parameters():
-            if weight.dim() > 1:  # what starts at zero, so that layers begin as identities, must do something here
-                weight.copy_(weight.mul(3) if weight.any() else torch.randn(weight.shape, generator=generator) / 4)
+            if (
+                weight.dim() > 1
+            ):  # what starts at zero, so that layers begin as identities, must do something here
+                weight.copy_(
+                    weight.mul(3) if weight.any() else torch.randn(weight.shape, generator=generator) / 4
+                )
     return model
 
 
@@ -71,8 +82,12 @@ def without_cache(model: OpticalModel, tokenizer: Tokenizer, page: np.ndarray, l
             token = model(batch).logits[0, -1, : tokenizer.vocab_size].argmax()
             made.append(int(token))
             tokens = torch.cat([batch.tokens, token.view(1, 1)], dim=1)
-            batch = replace(batch, tokens=tokens, positions=torch.arange(tokens.shape[1])[None],
-                            padding=torch.zeros_like(tokens, dtype=torch.bool))
+            batch = replace(
+                batch,
+                tokens=tokens,
+                positions=torch.arange(tokens.shape[1])[None],
+                padding=torch.zeros_like(tokens, dtype=torch.bool),
+            )
     return made
 
 
@@ -80,7 +95,9 @@ def until_end(ids: list[int], tokenizer: Tokenizer) -> list[int]:
     return ids[: ids.index(tokenizer.eos)] if tokenizer.eos in ids else ids
 
 
-def test_cached_decoding_equals_running_the_whole_row_again(model: OpticalModel, tokenizer: Tokenizer) -> None:
+def test_cached_decoding_equals_running_the_whole_row_again(
+    model: OpticalModel, tokenizer: Tokenizer
+) -> None:
     shown = pages(3)
     batch = prompt_batch(shown, "read", tokenizer, SPEC)
     rows = torch.stack(list(decode(model, batch, tokenizer, 12)), dim=1).tolist()
@@ -130,7 +147,9 @@ def test_each_row_ends_at_its_own_end_token_and_all_stop_together(tokenizer: Tok
     model.train()
     found = read(model, tokenizer, pages(3), "", SPEC, 8)  # type: ignore[arg-type]
     assert [(item.text, item.finished, item.tokens) for item in found] == [
-        ("ab", True, 3), ("abcd", True, 5), ("no end i", False, 8)
+        ("ab", True, 3),
+        ("abcd", True, 5),
+        ("no end i", False, 8),
     ]
     assert model.training  # as it was found
     brief = Scripted([[tokenizer.eos], [*b"a", tokenizer.eos]])
@@ -162,6 +181,8 @@ def test_mistakes_are_answered_without_loading_torch(tmp_path: Path) -> None:
         f"code = run(main, 'generate', GenerateConfig, ['checkpoint=x', 'image={tmp_path}/none.png'], check=check)\n"
         "assert 'torch' not in sys.modules; sys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 2 and f"image={tmp_path}/none.png: no such file" in done.stderr
     assert "Traceback" not in done.stderr

@@ -76,7 +76,13 @@ def test_word_precision_agrees_with_crossing_words_out() -> None:
 
 @pytest.mark.parametrize(
     ("reference", "hypothesis", "expected"),
-    [("", "", 1.0), ("a b", "", 0.0), ("", "a", 0.0), ("the cat", "the the the the", 0.25), ("a b c", "c b a", 1.0)],
+    [
+        ("", "", 1.0),
+        ("a b", "", 0.0),
+        ("", "a", 0.0),
+        ("the cat", "the the the the", 0.25),
+        ("a b c", "c b a", 1.0),
+    ],
 )
 def test_word_precision_of_known_pairs(reference: str, hypothesis: str, expected: float) -> None:
     assert word_precision(reference, hypothesis) == pytest.approx(expected)

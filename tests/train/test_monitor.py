@@ -1,4 +1,6 @@
-"""metrics.jsonl is the truth whatever happens around it: restarts, other ranks, a wandb that is away or breaks."""
+"""metrics.jsonl is the truth whatever happens around it: restarts, other ranks, a wandb that is away or
+breaks.
+"""
 
 import io
 import json
@@ -89,7 +91,12 @@ def test_resuming_removes_the_lines_of_lost_work_and_a_half_written_one(tmp_path
     second = Monitor(tmp_path, Logger(), 10, start_step=5, console=quiet())
     second.step(6, {"loss": 60.0})
     assert [(row["step"], row["loss"]) for row in rows(tmp_path)] == [
-        (1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0), (5, 5.0), (6, 60.0)
+        (1, 1.0),
+        (2, 2.0),
+        (3, 3.0),
+        (4, 4.0),
+        (5, 5.0),
+        (6, 60.0),
     ]
 
 
@@ -130,8 +137,15 @@ def test_status_is_replaced_whole_and_keeps_earlier_fields(tmp_path: Path) -> No
     monitor.step(4, {"loss": 1.0})
     monitor.status("finished", seconds=2.5)
     status = json.loads((tmp_path / "status.json").read_text())
-    assert {key: status[key] for key in ("name", "state", "step", "total_steps", "parameters", "seconds")} == {
-        "name": "encoder", "state": "finished", "step": 4, "total_steps": 9, "parameters": 1234, "seconds": 2.5
+    assert {
+        key: status[key] for key in ("name", "state", "step", "total_steps", "parameters", "seconds")
+    } == {
+        "name": "encoder",
+        "state": "finished",
+        "step": 4,
+        "total_steps": 9,
+        "parameters": 1234,
+        "seconds": 2.5,
     }
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl", "status.json"]
 
@@ -141,7 +155,9 @@ def test_wandb_gets_every_value_at_its_own_step_under_one_id(
 ) -> None:
     run = FakeRun()
     calls = fake_wandb(monkeypatch, run)
-    monitor = Monitor(tmp_path, Logger(wandb="online"), 9, console=quiet(), name="smoke/encoder", config={"seed": 1})
+    monitor = Monitor(
+        tmp_path, Logger(wandb="online"), 9, console=quiet(), name="smoke/encoder", config={"seed": 1}
+    )
     monitor.step(3, {"loss": 1.5})
     monitor.evaluation(3, {"image_gain": 0.5})
     again = Monitor(tmp_path, Logger(wandb="online"), 9, start_step=3, console=quiet(), name="smoke/encoder")

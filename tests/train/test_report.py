@@ -21,25 +21,36 @@ CONFIG = "run:\n  name: {name}\n  directory: /home/somebody/secret/runs\nmodel:\
 GLYPH_WEIGHTS = "stage:\n  objective:\n    patch_glyphs: 1.0\n    token_glyphs: 0.5\n"
 
 
-def write_stage(folder: Path, steps: int, *, state: str = "finished", reads: bool = True, glyphs: bool = False) -> None:
+def write_stage(
+    folder: Path, steps: int, *, state: str = "finished", reads: bool = True, glyphs: bool = False
+) -> None:
     """A stage's folder as `python -m train` leaves it; the losses follow the shape of a real run."""
     folder.mkdir(parents=True)
     noise = random.Random(folder.name)
     (folder / "config.yaml").write_text(CONFIG.format(name=folder.name) + GLYPH_WEIGHTS)
     (folder / "overrides.txt").write_text(f"stage={folder.name}\nseed=0\n")
-    (folder / "status.json").write_text(json.dumps({"state": state, "step": steps, "parameters": {"total": 1_310_720}}))
+    (folder / "status.json").write_text(
+        json.dumps({"state": state, "step": steps, "parameters": {"total": 1_310_720}})
+    )
     with (folder / "metrics.jsonl").open("w") as file:
         for step in range(1, steps + 1):
             learned = 1 / (1 + math.exp(-(step - 0.35 * steps) / (0.06 * steps)))
             row = {
                 "step": step,
                 "loss": 4.7 * math.exp(-step / (0.04 * steps)) + 1.9 - 1.6 * learned + noise.gauss(0, 0.09),
-                "tokens": 420 * step, "pages": 16 * step, "seconds": 0.06, "level": int(step > 0.6 * steps),
+                "tokens": 420 * step,
+                "pages": 16 * step,
+                "seconds": 0.06,
+                "level": int(step > 0.6 * steps),
             }
             if glyphs:
-                row |= {"patch_glyphs": 3.2 * math.exp(-step / (0.1 * steps)) + 0.2 + noise.gauss(0, 0.03),
-                        "token_glyphs": 3.4 * math.exp(-step / (0.25 * steps)) + 0.3 + noise.gauss(0, 0.03)}
-                row["loss"] += 1.0 * row["patch_glyphs"] + 0.5 * row["token_glyphs"]  # as the engine adds them up
+                row |= {
+                    "patch_glyphs": 3.2 * math.exp(-step / (0.1 * steps)) + 0.2 + noise.gauss(0, 0.03),
+                    "token_glyphs": 3.4 * math.exp(-step / (0.25 * steps)) + 0.3 + noise.gauss(0, 0.03),
+                }
+                row["loss"] += (
+                    1.0 * row["patch_glyphs"] + 0.5 * row["token_glyphs"]
+                )  # as the engine adds them up
             file.write(json.dumps(row) + "\n")
             if step % max(1, steps // 16) == 0:
                 gain = 8.4 * learned if reads else 0.01
@@ -54,11 +65,23 @@ def write_stage(folder: Path, steps: int, *, state: str = "finished", reads: boo
 
 def curve_row(source: str, ratio: float, precision: float, reads: bool) -> dict:
     return {
-        "source": source, "vision_tokens": 16, "text_tokens": 16 * ratio, "compression": ratio, "pages": 64,
-        "bytes_per_vision_token": ratio, "precision": precision, "precision_interval": [precision - 0.03, precision + 0.02],
-        "word_precision": precision - 0.1, "precision_shuffled": 0.19, "precision_shuffled_interval": [0.17, 0.21],
-        "precision_blank": 0.12, "precision_random_text": 0.47 * precision, "accuracy": precision + 0.02,
-        "cross_entropy": 0.12, "cross_entropy_shuffled": 8.6, "image_gain": 8.48 if reads else 0.01,
+        "source": source,
+        "vision_tokens": 16,
+        "text_tokens": 16 * ratio,
+        "compression": ratio,
+        "pages": 64,
+        "bytes_per_vision_token": ratio,
+        "precision": precision,
+        "precision_interval": [precision - 0.03, precision + 0.02],
+        "word_precision": precision - 0.1,
+        "precision_shuffled": 0.19,
+        "precision_shuffled_interval": [0.17, 0.21],
+        "precision_blank": 0.12,
+        "precision_random_text": 0.47 * precision,
+        "accuracy": precision + 0.02,
+        "cross_entropy": 0.12,
+        "cross_entropy_shuffled": 8.6,
+        "image_gain": 8.48 if reads else 0.01,
     }
 
 
@@ -69,7 +92,12 @@ def write_evaluation(folder: Path, *, reads: bool = True) -> None:
     texts = [
         ("best", "the whole family were again united", "the whole family were again united", False),
         ("median", "it was a truth acknowledged by all", "it vas a truth acknowledgd by  all", False),
-        ("worst", "<b>Elizabeth & Jane</b> had walked out", "<b>Elizaboth & Jan</b> had talked <i>out", False),
+        (
+            "worst",
+            "<b>Elizabeth & Jane</b> had walked out",
+            "<b>Elizaboth & Jan</b> had talked <i>out",
+            False,
+        ),
         ("median", "tirre bopal quent asto", "tirro bopal quint", True),
     ]
     for index, (choice, reference, hypothesis, lot) in enumerate(texts):
@@ -78,13 +106,26 @@ def write_evaluation(folder: Path, *, reads: bool = True) -> None:
         for line, start in enumerate(range(0, len(reference), 14)):
             drawing.text((6, 6 + 18 * line), reference[start : start + 14], fill=0)
         page.save(folder / "samples" / f"{index}.png")
-        samples.append({
-            "source": "random-4" if lot else "ratio-4", "choice": choice, "page": f"samples/{index}.png",
-            "reference": reference, "hypothesis": hypothesis, "precision": 0.9, "random": lot,
-        })
+        samples.append(
+            {
+                "source": "random-4" if lot else "ratio-4",
+                "choice": choice,
+                "page": f"samples/{index}.png",
+                "reference": reference,
+                "hypothesis": hypothesis,
+                "precision": 0.9,
+                "random": lot,
+            }
+        )
     evaluation = {
-        "curve": [curve_row("ratio-8", 7.7, 0.685 if reads else 0.2, reads), curve_row("ratio-4", 3.9, 0.943 if reads else 0.2, reads)],
-        "image_gain": 8.48 if reads else 0.01, "samples": samples, "device": "cpu", "parameters": {"total": 1_310_720},
+        "curve": [
+            curve_row("ratio-8", 7.7, 0.685 if reads else 0.2, reads),
+            curve_row("ratio-4", 3.9, 0.943 if reads else 0.2, reads),
+        ],
+        "image_gain": 8.48 if reads else 0.01,
+        "samples": samples,
+        "device": "cpu",
+        "parameters": {"total": 1_310_720},
         "sample_choice": "By precision among the 64 held-out pages of each source: the best, the median and the worst.",
     }
     (folder / "evaluation.json").write_text(json.dumps(evaluation))
@@ -95,7 +136,10 @@ def write_run(folder: Path, *, steps: int = 64, reads: bool = True) -> Path:
     write_stage(folder / "pretrain", 2 * steps, reads=reads)
     write_stage(folder / "encoder", steps, glyphs=True, reads=reads)
     names = ("build", 14.2), ("encoder", 88.0), ("pretrain", 301.5), ("evaluate", 41.0)
-    recipe = {"name": "smoke", "steps": [{"name": name, "seconds": seconds, "state": "done"} for name, seconds in names]}
+    recipe = {
+        "name": "smoke",
+        "steps": [{"name": name, "seconds": seconds, "state": "done"} for name, seconds in names],
+    }
     (folder / "recipe.json").write_text(json.dumps(recipe))
     write_evaluation(folder, reads=reads)
     return folder
@@ -108,19 +152,38 @@ def run_folder(tmp_path: Path) -> Path:
 
 def figures(page: str) -> list[ElementTree.Element]:
     """Every SVG of the page, parsed: they must be well-formed."""
-    return [ElementTree.fromstring(found) for found in re.findall(r"<svg class=\"(?!logo).*?</svg>", page, re.DOTALL)]
+    return [
+        ElementTree.fromstring(found)
+        for found in re.findall(r"<svg class=\"(?!logo).*?</svg>", page, re.DOTALL)
+    ]
 
 
 def test_report_json_holds_the_promised_keys_and_figures(run_folder: Path) -> None:
     write_report(run_folder)
     report = json.loads((run_folder / "report.json").read_text())
-    assert {"stages", "image_gain", "curve", "parameters", "tokens_per_second", "config_hash", "device", "versions",
-            "git_revision", "takes_off", "missing"} <= report.keys()
-    assert [stage["name"] for stage in report["stages"]] == ["encoder", "pretrain"]  # the recipe's order, not the alphabet's
+    assert {
+        "stages",
+        "image_gain",
+        "curve",
+        "parameters",
+        "tokens_per_second",
+        "config_hash",
+        "device",
+        "versions",
+        "git_revision",
+        "takes_off",
+        "missing",
+    } <= report.keys()
+    assert [stage["name"] for stage in report["stages"]] == [
+        "encoder",
+        "pretrain",
+    ]  # the recipe's order, not the alphabet's
     encoder = report["stages"][0]
     assert (encoder["steps"], encoder["pages"], encoder["tokens"]) == (64, 16 * 64, 420 * 64)
     assert encoder["seconds"] == pytest.approx(64 * 0.06, abs=0.1)
-    assert encoder["first_loss"] == pytest.approx(4.7 * math.exp(-1 / (0.04 * 64)) + 1.9, abs=0.4)  # without the glyph maps
+    assert encoder["first_loss"] == pytest.approx(
+        4.7 * math.exp(-1 / (0.04 * 64)) + 1.9, abs=0.4
+    )  # without the glyph maps
     assert encoder["last_loss"] == pytest.approx(0.3, abs=0.2)
     assert report["tokens_per_second"] == pytest.approx(420 / 0.06, rel=0.02)
     assert report["image_gain"] == 8.48 and report["missing"] == []
@@ -148,9 +211,13 @@ def test_the_page_stands_alone(run_folder: Path) -> None:
     assert "prefers-color-scheme: dark" in page
 
 
-def test_the_page_names_neither_machine_nor_its_paths(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_names_neither_machine_nor_its_paths(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("platform.node", lambda: "secrethost")
-    (run_folder / "encoder" / "overrides.txt").write_text("data.root=/home/somebody/pages\nrun.name=on-secrethost\n")
+    (run_folder / "encoder" / "overrides.txt").write_text(
+        "data.root=/home/somebody/pages\nrun.name=on-secrethost\n"
+    )
     page = write_report(run_folder).read_text()
     assert "somebody" not in page and "secrethost" not in page and str(run_folder) not in page
     assert "data.root=…/pages" in page and "directory: …/runs" in page
@@ -197,7 +264,9 @@ def test_errors_are_marked_by_kind_and_escaped() -> None:
 def test_marks_restore_both_texts() -> None:
     generator = random.Random(7)
     for _ in range(100):
-        reference, hypothesis = ("".join(generator.choices("abc", k=generator.randrange(1, 12))) for _ in range(2))
+        reference, hypothesis = (
+            "".join(generator.choices("abc", k=generator.randrange(1, 12))) for _ in range(2)
+        )
         found = marked(reference, hypothesis)
         read = re.sub(r"<del>.*?</del>", "", found)
         assert re.sub(r"<[^>]+>", "", read) == hypothesis
@@ -228,7 +297,9 @@ def test_a_run_that_has_hardly_begun_is_shown_too(tmp_path: Path) -> None:
     (folder / "recipe.json").write_text('{"name": "smoke", "steps": [{"name": "build", "state": "running"}]}')
     assert "No stage has begun" in write_report(folder).read_text()
     write_stage(folder / "encoder", 1)
-    (folder / "encoder" / "metrics.jsonl").write_text('{"step": 1, "loss": 5.0, "pages": 16, "seconds": 0.1}\n{"st')
+    (folder / "encoder" / "metrics.jsonl").write_text(
+        '{"step": 1, "loss": 5.0, "pages": 16, "seconds": 0.1}\n{"st'
+    )
     assert "How it learned" in write_report(folder).read_text()
 
 

@@ -1,4 +1,6 @@
-"""One self-contained HTML page of a run: the curve with its floors, the pages beside what was read, how it was learned."""
+"""One self-contained HTML page of a run: the curve with its floors, the pages beside what was read, how it
+was learned.
+"""
 
 from train.report.write import write_report
 

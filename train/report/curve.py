@@ -1,7 +1,9 @@
-"""The compression curve: how much of a page is read back as fewer vision tokens carry more text, beside its floors.
+"""The compression curve: how much of a page is read back as fewer vision tokens carry more text, beside its
+floors.
 
-The floors belong to the figure. A model that never looks at its page still scores what its language model guesses
-(shuffled page, blank page); one that reads letters scores on text that no language model can guess (random text).
+The floors belong to the figure. A model that never looks at its page still scores what its language model
+guesses (shuffled page, blank page); one that reads letters scores on text that no language model can guess
+(random text).
 """
 
 import math
@@ -12,7 +14,9 @@ from typing import Any
 
 from train.report.svg import Drawing, Scale, spaced_ticks, spread
 
-BYTES_PER_REFERENCE_TOKEN = 4.4  # English, large byte-level BPE vocabularies; used where the reference tokenizer is absent
+BYTES_PER_REFERENCE_TOKEN = (
+    4.4  # English, large byte-level BPE vocabularies; used where the reference tokenizer is absent
+)
 Row = dict[str, Any]
 
 
@@ -63,7 +67,8 @@ def _draw(rows: Sequence[Row], width: float, height: float, kind: str) -> str:
     for place, (_, series) in zip(spread([end for end, _ in ends], 18, top + 4, bottom), ends, strict=True):
         drawing.text(right + 14, place + 4.5, series.label, f"end {series.css}")
     said = "; ".join(
-        f"{row['bytes_per_vision_token']:.1f} bytes a token: " + ", ".join(
+        f"{row['bytes_per_vision_token']:.1f} bytes a token: "
+        + ", ".join(
             f"{series.label} {row[series.key]:.0%}" for series in SERIES if row.get(series.key) is not None
         )
         for row in rows

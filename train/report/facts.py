@@ -23,7 +23,9 @@ def versions() -> dict[str, str]:
 
 
 def git_revision() -> str | None:
-    """The revision of this source tree, with "+changes" where files differ from it; None outside a repository."""
+    """The revision of this source tree, with "+changes" where files differ from it; None outside a
+    repository.
+    """
     tree = Path(__file__).resolve().parents[2]
     try:
         revision = _git(tree, "rev-parse", "--short=12", "HEAD")
@@ -40,7 +42,9 @@ def machine_kind() -> str:
 
 
 def without_paths(text: str) -> str:
-    """`text` with each absolute path cut to its last part and the machine's name taken out: a report may be shown around."""
+    """`text` with each absolute path cut to its last part and the machine's name taken out: a report may be
+    shown around.
+    """
     text = text.replace(f"{Path.cwd()}/", "")
     text = ABSOLUTE.sub(lambda match: f"…/{match.group(1)}", text)
     host = platform.node()
@@ -48,5 +52,7 @@ def without_paths(text: str) -> str:
 
 
 def _git(tree: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=tree, capture_output=True, text=True, timeout=10, check=True)
+    done = subprocess.run(
+        ["git", *arguments], cwd=tree, capture_output=True, text=True, timeout=10, check=True
+    )
     return done.stdout.strip()

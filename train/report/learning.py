@@ -1,7 +1,8 @@
 """How the model came to read: four small charts over the pages seen, all stages in a row.
 
-The horizontal scale is bent (logarithmic after its first twentieth), as the moment at which a model begins to look at
-its pages comes early and is the most telling part of a run. Training losses are means over the steps behind each point.
+The horizontal scale is bent (logarithmic after its first twentieth), as the moment at which a model begins to
+look at its pages comes early and is the most telling part of a run. Training losses are means over the steps
+behind each point.
 """
 
 import math
@@ -42,13 +43,25 @@ def learning_figures(run: Run) -> list[tuple[str, str, str]]:
     ]
     gains = held_out_lines(run, "image_gain/") or [Line("", "s0", held_out(run, "image_gain"), True)]
     charts = [
-        ("Text loss", "Cross-entropy of the next token in training, averaged over neighbouring steps.",
-         [Line("", "s0", training_line(run, "loss"))], "nats"),
-        ("Glyph map", "Which character covers each cell of the page: the two helper losses that make a young encoder look.",
-         glyphs, "nats a cell"),
+        (
+            "Text loss",
+            "Cross-entropy of the next token in training, averaged over neighbouring steps.",
+            [Line("", "s0", training_line(run, "loss"))],
+            "nats",
+        ),
+        (
+            "Glyph map",
+            "Which character covers each cell of the page: the two helper losses that make a young encoder look.",
+            glyphs,
+            "nats a cell",
+        ),
         ("Image gain", GAIN, gains, "nats"),
-        ("Held-out accuracy", "Next token right, given the page and the true text before it.",
-         held_out_lines(run, "accuracy/"), "share"),
+        (
+            "Held-out accuracy",
+            "Next token right, given the page and the true text before it.",
+            held_out_lines(run, "accuracy/"),
+            "share",
+        ),
     ]
     figures = []
     for title, text, lines, unit in charts:
@@ -59,14 +72,19 @@ def learning_figures(run: Run) -> list[tuple[str, str, str]]:
 
 
 def training_line(run: Run, key: str) -> list[list[Point]]:
-    """For each stage (pages since the run began, value) of its optimiser steps, averaged into at most POINTS points.
+    """For each stage (pages since the run began, value) of its optimiser steps, averaged into at most POINTS
+    points.
 
     "loss" is the text's alone, in nats a token.
     """
     segments = []
     for stage, before, _ in run.offsets():
         values = ((row, stage.text_loss(row) if key == "loss" else row.get(key)) for row in stage.steps)
-        own = [(before + float(row.get("pages") or 0), float(value)) for row, value in values if value is not None]
+        own = [
+            (before + float(row.get("pages") or 0), float(value))
+            for row, value in values
+            if value is not None
+        ]
         segments.append(thin(own, _bend(total_pages(run))))
     return segments
 
@@ -89,7 +107,8 @@ def held_out_lines(run: Run, prefix: str) -> list[Line]:
         key for stage in run.stages for row in stage.evaluations for key in row if key.startswith(prefix)
     )
     return [
-        Line(key.removeprefix(prefix), f"s{index % 6}", held_out(run, key), True) for index, key in enumerate(keys)
+        Line(key.removeprefix(prefix), f"s{index % 6}", held_out(run, key), True)
+        for index, key in enumerate(keys)
     ]
 
 
@@ -100,9 +119,12 @@ def thin(points: Sequence[Point], bend: Callable[[float], float]) -> list[Point]
     low, high = bend(points[0][0]), bend(points[-1][0])
     bins: dict[int, list[Point]] = {}
     for point in points:
-        bins.setdefault(min(POINTS - 1, int((bend(point[0]) - low) / (high - low) * POINTS)), []).append(point)
+        bins.setdefault(min(POINTS - 1, int((bend(point[0]) - low) / (high - low) * POINTS)), []).append(
+            point
+        )
     return [
-        (sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in bins.values()
+        (sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group))
+        for group in bins.values()
     ]
 
 
@@ -128,8 +150,13 @@ def _draw(run: Run, title: str, lines: Sequence[Line], unit: str) -> str:
     drawing = Drawing(width, height)
     for tick in round_ticks(low, high, 4):
         drawing.line((left, y(tick)), (right, y(tick)), "grid" if tick else "axis")
-        drawing.text(left - 8, y(tick) + 4.5, f"{tick:.0%}".replace("%", " %") if unit == "share" else f"{tick:g}",
-                     "tick", "end")
+        drawing.text(
+            left - 8,
+            y(tick) + 4.5,
+            f"{tick:.0%}".replace("%", " %") if unit == "share" else f"{tick:g}",
+            "tick",
+            "end",
+        )
     _pages_axis(drawing, x, total, bottom)
     _stages(drawing, run, x, top, bottom)
     _levels(drawing, run, x, bottom)
@@ -195,4 +222,6 @@ def _take_off(drawing: Drawing, run: Run, x: Scale, y: Scale) -> None:
     shift, anchor = (-8.0, "end") if roomy else (8.0, "start")
     lines = ("begins to look", f"{short(found['pages'])} pages")
     for row, words in enumerate(lines):
-        drawing.text(x(found["pages"]) + shift, (y.start + y.end) / 2 + 17 * row, words, "moment-name", anchor)
+        drawing.text(
+            x(found["pages"]) + shift, (y.start + y.end) / 2 + 17 * row, words, "moment-name", anchor
+        )

@@ -1,6 +1,7 @@
-"""The report as one HTML file: no script, nothing fetched, readable on paper, on a phone, by light and by dark."""
+"""The report as one HTML file: no script, nothing fetched, readable on paper, on a phone, by light and by
+dark.
+"""
 
-from collections.abc import Iterable, Sequence
 from datetime import date
 from html import escape
 from importlib import resources
@@ -9,9 +10,11 @@ from typing import Any
 from train.monitor import duration
 from train.report.curve import BYTES_PER_REFERENCE_TOKEN, curve_figure, curve_table, reference_ratio
 from train.report.facts import without_paths
+from train.report.html import section
 from train.report.learning import learning_figures
 from train.report.reading import LEGEND, reading_cards
 from train.report.run import Run
+from train.report.run_section import run_section
 from train.report.summary import best_row
 from train.report.svg import short
 
@@ -51,7 +54,7 @@ def render(run: Run, summary: dict[str, Any]) -> str:
         _curve(run),
         _pages(run),
         _learning(run),
-        _facts(run, summary),
+        run_section(run, summary),
         _reading_guide(run),
     ]
     return (
@@ -68,12 +71,14 @@ def _header(run: Run, summary: dict[str, Any]) -> str:
     sentences = summary["headline"].split(". ", 1)
     rest = f"<span>{escape(sentences[1])}</span>" if len(sentences) > 1 else ""
     first = escape(sentences[0]) + ("." if rest else "")
-    tokens = [row["vision_tokens"] for row in (run.evaluation or {}).get("curve", []) if row.get("vision_tokens")]
+    tokens = [
+        row["vision_tokens"] for row in (run.evaluation or {}).get("curve", []) if row.get("vision_tokens")
+    ]
     seen = f"the {tokens[0]} vision tokens" if tokens else "the few vision tokens"
     return (
         f'<header><p class="over">{LOGO}<b>Microfiche</b> <span>run “{escape(run.name)}” · {date.today():%-d %B %Y}</span></p>'
         f"<h1>{first} {rest}</h1>"
-        f"<p class=\"lede\">A page of text is a picture. An encoder presses it into {seen} that are all a language model "
+        f'<p class="lede">A page of text is a picture. An encoder presses it into {seen} that are all a language model '
         "gets to see, and the model writes down what the page says. This is how well it did, and how it came to it.</p></header>"
     )
 
@@ -90,13 +95,22 @@ def _tiles(run: Run, summary: dict[str, Any]) -> str:
     curve = summary["curve"]
     if curve:
         row = best_row(curve)
-        low, high = row.get("precision_interval") or (None, None)
-        interval = f"95 % interval {100 * low:.0f}–{100 * high:.0f}, " if low is not None else ""
-        tiles.append((f"{100 * row['precision']:.1f} %", "precision", f"{interval}{row['pages']} held-out pages"))
-        tiles.append((f"{row['bytes_per_vision_token']:.1f}", "bytes per vision token",
-                      f"about {reference_ratio(row):.1f} large-vocabulary text tokens"))
+        bounds = [100 * bound for bound in row.get("precision_interval") or ()]
+        interval = f"95 % interval {bounds[0]:.0f}–{bounds[1]:.0f}, " if bounds else ""
+        tiles.append(
+            (f"{100 * row['precision']:.1f} %", "precision", f"{interval}{row['pages']} held-out pages")
+        )
+        tiles.append(
+            (
+                f"{row['bytes_per_vision_token']:.1f}",
+                "bytes per vision token",
+                f"about {reference_ratio(row):.1f} large-vocabulary text tokens",
+            )
+        )
     if summary["image_gain"] is not None:
-        tiles.append((f"{summary['image_gain']:.2f}", "image gain, nats", "wrong page − right page; 0 = never looks"))
+        tiles.append(
+            (f"{summary['image_gain']:.2f}", "image gain, nats", "wrong page − right page; 0 = never looks")
+        )
     pages, seconds = sum(s["pages"] for s in summary["stages"]), sum(s["seconds"] for s in summary["stages"])
     if pages:
         speed = f"{summary['pages_per_second']:.0f} pages/s" if summary["pages_per_second"] else ""
@@ -119,7 +133,7 @@ def _curve(run: Run) -> str:
     curve = (run.evaluation or {}).get("curve", [])
     if not curve:
         return ""
-    return _section(
+    return section(
         "The compression curve",
         "Precision is one minus the normalised edit distance between the page's text and what was generated from it, "
         "greedily, without help. The floors say what the same model scores without the right page.",
@@ -133,15 +147,25 @@ def _pages(run: Run) -> str:
         return ""
     prose = [sample for sample in samples if not sample.get("random")]
     random = [sample for sample in samples if sample.get("random")]
-    titles = {
-        row["source"]: f"{row['bytes_per_vision_token']:.1f} bytes per vision token" for row in run.evaluation["curve"]
-    } if run.evaluation else {}
+    titles = (
+        {
+            row["source"]: f"{row['bytes_per_vision_token']:.1f} bytes per vision token"
+            for row in run.evaluation["curve"]
+        }
+        if run.evaluation
+        else {}
+    )
     body = LEGEND + reading_cards(prose, run.folder, titles)
     if random:
-        row = [{**sample, "source": "", "choice": f"{sample['choice']} · {sample['source']}"} for sample in random]
-        body += reading_cards(row, run.folder, {"": "Random text: no sentence to lean on, so only reading helps"})
+        row = [
+            {**sample, "source": "", "choice": f"{sample['choice']} · {sample['source']}"}
+            for sample in random
+        ]
+        body += reading_cards(
+            row, run.folder, {"": "Random text: no sentence to lean on, so only reading helps"}
+        )
     how = (run.evaluation or {}).get("sample_choice", "")
-    return _section("Pages, and what was read from them", escape(how), body, raw=True)
+    return section("Pages, and what was read from them", escape(how), body, raw=True)
 
 
 def _learning(run: Run) -> str:
@@ -156,69 +180,24 @@ def _learning(run: Run) -> str:
     when = (
         f"It begins to look at its pages after {short(found['pages'])} pages ({duration(found['seconds'])} of training). "
         if found
-        else "At no held-out look did the page help by half a nat: it has not begun to read. " if run.stages else ""
+        else "At no held-out look did the page help by half a nat: it has not begun to read. "
+        if run.stages
+        else ""
     )
-    text = when + "Vertical lines part the stages; triangles mark a new level of the curriculum. Early pages get more room."
-    return _section("How it learned", text, f'<div class="grid2">{cells}</div>')
-
-
-def _facts(run: Run, summary: dict[str, Any]) -> str:
-    body = ""
-    if summary["stages"]:
-        titles = ("stage", "state", "steps", "pages", "text tokens", "time", "loss, first → last")
-        body += _table(titles, (_stage_row(stage) for stage in summary["stages"]))
-    timed = [(str(step.get("name")), float(step["seconds"])) for step in run.recipe if step.get("seconds")]
-    if timed:
-        longest = max(seconds for _, seconds in timed)
-        body += '<h3>Time of each step of the recipe</h3><ul class="bars">' + "".join(
-            f'<li><span>{escape(name)}</span><i style="--share:{seconds / longest:.3f}"></i><b>{duration(seconds)}</b></li>'
-            for name, seconds in timed
-        ) + "</ul>"
-    pairs = [
-        ("device", summary["device"]),
-        ("machine", summary["machine"]),
-        ("text tokens per second", short(summary["tokens_per_second"]) if summary["tokens_per_second"] else None),
-        ("configuration", summary["config_hash"]),
-        ("source revision", summary["git_revision"]),
-        ("versions", ", ".join(f"{name} {version}" for name, version in summary["versions"].items())),
-    ]
-    items = "".join(
-        f"<div><dt>{name}</dt><dd>{escape(without_paths(str(value)))}</dd></div>" for name, value in pairs if value
+    text = (
+        when
+        + "Vertical lines part the stages; triangles mark a new level of the curriculum. Early pages get more room."
     )
-    body += f'<dl class="facts">{items}</dl>'
-    for stage in run.stages:
-        chosen = f"overrides:\n{stage.overrides}\n\n" if stage.overrides else ""
-        if chosen or stage.config_text:
-            text = escape(without_paths(chosen + stage.config_text))
-            body += f"<details><summary>Configuration of “{escape(stage.name)}”</summary><pre>{text}</pre></details>"
-    return _section("The run", "", body)
-
-
-def _stage_row(stage: dict[str, Any]) -> Sequence[str]:
-    losses = [stage["first_loss"], stage["last_loss"]]
-    return (
-        stage["name"], stage["state"], f"{stage['steps']:,}", f"{stage['pages']:,}", short(stage["tokens"]),
-        duration(stage["seconds"]), " → ".join("–" if loss is None else f"{loss:.2f}" for loss in losses),
-    )
+    return section("How it learned", text, f'<div class="grid2">{cells}</div>')
 
 
 def _reading_guide(run: Run) -> str:
     curve = (run.evaluation or {}).get("curve", [])
     measured = any(row.get("reference_compression") is not None for row in curve)
-    unit = "the lower axis gives the measured count" if measured else f"dividing by about {BYTES_PER_REFERENCE_TOKEN} gives it"
-    points = "".join(f"<li><b>{title}</b> {text.format(unit=unit)}</li>" for title, text in GUIDE.items())
-    return _section("Reading this honestly", "", f'<ul class="guide">{points}</ul>')
-
-
-def _section(title: str, text: str, body: str, raw: bool = False) -> str:
-    lead = f"<p>{text if raw else escape(text)}</p>" if text else ""
-    return f"<section><h2>{escape(title)}</h2>{lead}{body}</section>"
-
-
-def _table(titles: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles)
-    body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:]) + "</tr>"
-        for row in rows
+    unit = (
+        "the lower axis gives the measured count"
+        if measured
+        else f"dividing by about {BYTES_PER_REFERENCE_TOKEN} gives it"
     )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    points = "".join(f"<li><b>{title}</b> {text.format(unit=unit)}</li>" for title, text in GUIDE.items())
+    return section("Reading this honestly", "", f'<ul class="guide">{points}</ul>')

@@ -16,7 +16,9 @@ LEGEND = (
 
 
 def marked(reference: str, hypothesis: str) -> str:
-    """The hypothesis as HTML, its shortest way to the reference marked: <mark> wrong, <ins> extra, <del> left out."""
+    """The hypothesis as HTML, its shortest way to the reference marked: <mark> wrong, <ins> extra, <del> left
+    out.
+    """
     pieces = []
     for step in Levenshtein.opcodes(reference, hypothesis):
         expected = reference[step.src_start : step.src_end]
@@ -24,7 +26,9 @@ def marked(reference: str, hypothesis: str) -> str:
         if step.tag == "equal":
             pieces.append(escape(read))
         elif step.tag == "replace":
-            pieces.append(f'<mark title="the page says “{escape(_visible(expected), quote=True)}”">{escape(_visible(read))}</mark>')
+            pieces.append(
+                f'<mark title="the page says “{escape(_visible(expected), quote=True)}”">{escape(_visible(read))}</mark>'
+            )
         elif step.tag == "insert":
             pieces.append(f"<ins>{escape(_visible(read))}</ins>")
         else:
@@ -33,10 +37,14 @@ def marked(reference: str, hypothesis: str) -> str:
 
 
 def reading_cards(samples: Sequence[Mapping[str, Any]], folder: Path, titles: Mapping[str, str]) -> str:
-    """A row of cards for each source; `folder` is what the pages' paths are relative to, `titles` name the sources."""
+    """A row of cards for each source; `folder` is what the pages' paths are relative to, `titles` name the
+    sources.
+    """
     rows = []
     for source in dict.fromkeys(str(sample.get("source", "")) for sample in samples):
-        cards = "".join(_card(sample, folder) for sample in samples if str(sample.get("source", "")) == source)
+        cards = "".join(
+            _card(sample, folder) for sample in samples if str(sample.get("source", "")) == source
+        )
         rows.append(f'<h3>{escape(titles.get(source, source))}</h3><div class="cards">{cards}</div>')
     return "".join(rows)
 
@@ -54,7 +62,9 @@ def _card(sample: Mapping[str, Any], folder: Path) -> str:
     source = data_uri(folder / str(sample.get("page", "")))
     reference, hypothesis = str(sample["reference"]), str(sample["hypothesis"])
     alternative = escape("A page picture of: " + reference, quote=True)
-    picture = f'<img src="{source}" alt="{alternative}">' if source else '<div class="lost">picture not found</div>'
+    picture = (
+        f'<img src="{source}" alt="{alternative}">' if source else '<div class="lost">picture not found</div>'
+    )
     read = marked(reference, hypothesis) if hypothesis else '<span class="none">(nothing was read)</span>'
     return (
         f'<article class="card"><figure>{picture}</figure><div class="text">'

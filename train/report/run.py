@@ -1,7 +1,9 @@
-"""Reads a run folder, finished or not, into plain Python: what stages there are, what they logged, what was evaluated.
+"""Reads a run folder, finished or not, into plain Python: what stages there are, what they logged, what was
+evaluated.
 
-Two kinds of folder are understood: a recipe's (one subfolder a stage, recipe.json, evaluation.json) and a single stage's.
-Anything missing is named in `Run.missing` with the command that would make it; nothing here fails on an unfinished run.
+Two kinds of folder are understood: a recipe's (one subfolder a stage, recipe.json, evaluation.json) and a
+single stage's. Anything missing is named in `Run.missing` with the command that would make it; nothing here
+fails on an unfinished run.
 """
 
 from collections.abc import Iterator
@@ -19,7 +21,9 @@ TAKES_OFF = 0.5  # nats of image gain from which a model is said to look at its 
 
 @dataclass
 class Stage:
-    """One stage as its folder tells it. `steps` are the rows of optimiser steps, `evaluations` the held-out ones."""
+    """One stage as its folder tells it. `steps` are the rows of optimiser steps, `evaluations` the held-out
+    ones.
+    """
 
     name: str
     folder: Path
@@ -42,7 +46,9 @@ class Stage:
         return float(sum(row.get("seconds") or 0.0 for row in self.steps))
 
     def text_loss(self, row: dict[str, Any]) -> float | None:
-        """Nats a text token of one step: what was minimised less the weighted glyph-map losses that are logged beside it."""
+        """Nats a text token of one step: what was minimised less the weighted glyph-map losses that are
+        logged beside it.
+        """
         if row.get("loss") is None:
             return None
         weights = (self.config.get("stage") or {}).get("objective") or {}
@@ -96,7 +102,9 @@ class Run:
             pages, seconds = pages + stage.pages, seconds + stage.seconds
 
     def takes_off(self) -> dict[str, float] | None:
-        """The first held-out look with an image gain of at least TAKES_OFF: pages, seconds, image_gain; None if never."""
+        """The first held-out look with an image gain of at least TAKES_OFF: pages, seconds, image_gain; None
+        if never.
+        """
         for stage, pages, seconds in self.offsets():
             for row in stage.evaluations:
                 if (row.get("image_gain") or 0.0) >= TAKES_OFF:
@@ -159,7 +167,10 @@ def _is_stage(folder: Path) -> bool:
 
 def _missing(run: Run) -> Iterator[str]:
     for step in run.recipe:
-        if step.get("state") not in ("done", "finished", None) and step.get("name") not in ("evaluate", "report"):
+        if step.get("state") not in ("done", "finished", None) and step.get("name") not in (
+            "evaluate",
+            "report",
+        ):
             yield f"The recipe's step “{step.get('name')}” is not done (state: {step.get('state')})."
     if not run.stages:
         yield "No stage has begun to train."

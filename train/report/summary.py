@@ -10,7 +10,9 @@ READS = 0.9  # precision from which the headline speaks of a ratio as read
 
 
 def summarise(run: Run) -> dict[str, Any]:
-    """The content of report.json. Figures that the run does not have yet are None or empty, and named in `missing`."""
+    """The content of report.json. Figures that the run does not have yet are None or empty, and named in
+    `missing`.
+    """
     evaluation = run.evaluation or {}
     stages = [stage.summary() for stage in run.stages]
     seconds = sum(stage["seconds"] for stage in stages)
@@ -27,7 +29,9 @@ def summarise(run: Run) -> dict[str, Any]:
         "tokens_per_second": sum(stage["tokens"] for stage in stages) / seconds if seconds else None,
         "pages_per_second": sum(stage["pages"] for stage in stages) / seconds if seconds else None,
         "recipe": [{key: step.get(key) for key in ("name", "state", "seconds")} for step in run.recipe],
-        "config_hash": hashlib.sha256(configuration.encode()).hexdigest()[:16] if configuration.strip() else None,
+        "config_hash": hashlib.sha256(configuration.encode()).hexdigest()[:16]
+        if configuration.strip()
+        else None,
         "device": evaluation.get("device", status.get("device")),
         "machine": machine_kind(),
         "versions": versions(),

@@ -1,7 +1,7 @@
 """The little drawing that the report needs: scales, axes, lines, bands and labels as SVG text.
 
-No colours here: every mark carries a CSS class, and `style.css` gives it a colour that suits light or dark surroundings.
-Coordinates are SVG units, y downwards.
+No colours here: every mark carries a CSS class, and `style.css` gives it a colour that suits light or dark
+surroundings. Coordinates are SVG units, y downwards.
 """
 
 import math
@@ -40,7 +40,9 @@ def round_ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def spaced_ticks(candidates: Sequence[float], place: Callable[[float], float], gap: float) -> list[float]:
-    """The candidates (ascending) that keep `gap` units between neighbours once placed; the first one always stays."""
+    """The candidates (ascending) that keep `gap` units between neighbours once placed; the first one always
+    stays.
+    """
     kept: list[float] = []
     for value in candidates:
         if not kept or abs(place(value) - place(kept[-1])) >= gap:
@@ -49,7 +51,9 @@ def spaced_ticks(candidates: Sequence[float], place: Callable[[float], float], g
 
 
 def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Moves label positions apart to at least `gap`, in their order, staying within [low, high] where there is room."""
+    """Moves label positions apart to at least `gap`, in their order, staying within [low, high] where there
+    is room.
+    """
     order = sorted(range(len(positions)), key=lambda index: positions[index])
     moved = list(positions)
     floor = low
@@ -82,7 +86,9 @@ class Drawing:
 
     def text(self, x: float, y: float, content: str, kind: str = "label", anchor: str = "start") -> None:
         """Text with its baseline at y."""
-        self.parts.append(f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{escape(content)}</text>')
+        self.parts.append(
+            f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{escape(content)}</text>'
+        )
 
     def line(self, start: Point, end: Point, kind: str) -> None:
         """A straight line."""
@@ -100,7 +106,9 @@ class Drawing:
             self.parts.append(f'<polygon points="{_join([*upper, *reversed(lower)])}" class="{kind}"/>')
 
     def mark(self, point: Point, shape: str, kind: str, tip: str = "") -> None:
-        """A small sign at `point`: "circle", "diamond", "square" or "triangle" (downwards); `tip` shows on hover."""
+        """A small sign at `point`: "circle", "diamond", "square" or "triangle" (downwards); `tip` shows on
+        hover.
+        """
         x, y = point
         tip = f"<title>{escape(tip)}</title>" if tip else ""
         if shape == "circle":

@@ -9,7 +9,8 @@ from train.run_folder import write_json, write_text
 
 
 def write_report(run_folder: Path) -> Path:
-    """Read the run in `run_folder`, finished or not, and write its report.json and report.html; returns the page's path.
+    """Read the run in `run_folder`, finished or not, and write its report.json and report.html; returns the
+    page's path.
 
     Raises data_pipeline.errors.UserError where the folder is not one of a run.
     """
