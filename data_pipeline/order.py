@@ -19,6 +19,7 @@ from data_pipeline.errors import DataError
 
 _WORD = 1 << 64
 _EPOCH, _WINDOW, _CYCLE = range(3)  # purposes of random words: each has its own stream
+_DRAWN_TOGETHER = 1024  # slots of a mixture: drawing costs more to begin than to go on
 
 
 class Place(NamedTuple):
@@ -34,10 +35,14 @@ def seed_for(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "little")
 
 
+def random_words(count: int, seed: int, purpose: int, first: int, second: int = 0) -> np.ndarray:
+    """uint64 [count]; a pure function of its arguments."""
+    return np.random.Philox(key=[seed % _WORD, purpose], counter=[0, 0, first, second]).random_raw(count)
+
+
 def permutation(count: int, seed: int, purpose: int, first: int, second: int = 0) -> np.ndarray:
     """A permutation of range(count), int64; a pure function of its arguments."""
-    words = np.random.Philox(key=[seed % _WORD, purpose], counter=[0, 0, first, second]).random_raw(count)
-    return np.argsort(words, kind="stable")
+    return np.argsort(random_words(count, seed, purpose, first, second), kind="stable")
 
 
 class Order:
@@ -104,28 +109,34 @@ class Mixture:
         self.seed = seed
         self._shares = np.array([self.weights[name] for name in self.names])
         self._owners = np.repeat(np.arange(len(self.names)), self._shares)
-        self._slots = lru_cache(4)(self._draw_cycle)
+        self._block = max(1, _DRAWN_TOGETHER // self.cycle)  # cycles
+        self._slots = lru_cache(4)(self._draw_block)
 
     def at(self, index: int) -> tuple[str, int]:
         """(source, position in the source) of a global index (0, 1, ... without end)."""
         if index < 0:
             raise ValueError(f"index {index} is negative")
         number, slot = divmod(index, self.cycle)
-        owners, ranks = self._slots(number)
-        owner = int(owners[slot])
-        return self.names[owner], number * int(self._shares[owner]) + int(ranks[slot])
+        block, row = divmod(number, self._block)
+        owners, ranks = self._slots(block)
+        owner = int(owners[row, slot])
+        return self.names[owner], number * int(self._shares[owner]) + int(ranks[row, slot])
 
     def taken(self, index: int) -> dict[str, int]:
         """How many positions of each source the indices below `index` take."""
         number, slot = divmod(index, self.cycle)
-        partial = np.bincount(self._slots(number)[0][:slot], minlength=len(self.names))
+        block, row = divmod(number, self._block)
+        partial = np.bincount(self._slots(block)[0][row, :slot], minlength=len(self.names))
         totals = number * self._shares + partial
         return {name: int(total) for name, total in zip(self.names, totals, strict=True)}
 
-    def _draw_cycle(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """For each slot of a cycle: its source, and how many earlier slots of the cycle are that source's."""
-        owners = self._owners[permutation(self.cycle, self.seed, _CYCLE, number)]
-        ranks = np.empty(self.cycle, dtype=np.int64)
+    def _draw_block(self, block: int) -> tuple[np.ndarray, np.ndarray]:
+        """For each slot of some cycles its source and which of its cycle it is, int64 [cycles, slots]."""
+        words = random_words(self._block * self.cycle, self.seed, _CYCLE, block).reshape(
+            self._block, self.cycle
+        )
+        owners = self._owners[np.argsort(words, axis=1, kind="stable")]
+        ranks = np.empty_like(owners)
         counted = np.concatenate([np.arange(share) for share in self._shares])
-        ranks[np.argsort(owners, kind="stable")] = counted
+        np.put_along_axis(ranks, np.argsort(owners, axis=1, kind="stable"), counted[None, :], axis=1)
         return owners, ranks

@@ -85,9 +85,7 @@ class Record:
     def validate(self) -> None:
         """Raise SampleError naming the key and the field that a reader could not use."""
         if not isinstance(self.key, str) or not _KEY.fullmatch(self.key):
-            raise SampleError(
-                "invalid record", f"record {self.key!r}: key must be 1 to 80 letters, digits, '_' or '-'"
-            )
+            raise self._refusal("key", "must be 1 to 80 letters, digits, '_' or '-'")
         for name in _TEXT_FIELDS:
             self._require(_is_text(getattr(self, name)), name, "must be text that UTF-8 can hold")
         for name in _NEEDED_TEXT:
@@ -98,7 +96,8 @@ class Record:
                 _is_page(page), f"pages[{number}]", "must be uint8 [height, width] or [height, width, 3]"
             )
         for number, box in enumerate(self.boxes):
-            self._require(_is_box(box, len(self.pages)), f"boxes[{number}]", f"is not a box on a page: {box}")
+            if not _is_box(box, len(self.pages)):
+                raise self._refusal(f"boxes[{number}]", f"is not a box on a page: {box}")
         self._validate_glyphs()
 
     def _validate_glyphs(self) -> None:
@@ -120,7 +119,10 @@ class Record:
 
     def _require(self, condition: bool, field: str, message: str) -> None:
         if not condition:
-            raise SampleError("invalid record", f"record {self.key!r}: {field} {message}")
+            raise self._refusal(field, message)
+
+    def _refusal(self, field: str, message: str) -> SampleError:
+        return SampleError("invalid record", f"record {self.key!r}: {field} {message}")
 
 
 def encode(record: Record) -> dict[str, Any]:
@@ -220,8 +222,7 @@ def _is_page(page: Any) -> bool:
 def _is_box(box: Any, pages: int) -> bool:
     if not isinstance(box, Box) or box.kind not in _BOX_KINDS or not _is_text(box.text):
         return False
-    corners = (box.x0, box.y0, box.x1, box.y1)
-    if not all(isinstance(value, (int, float)) for value in corners) or type(box.page) is not int:
-        return False
-    ordered = -1e9 < box.x0 <= box.x1 < 1e9 and -1e9 < box.y0 <= box.y1 < 1e9
-    return ordered and 0 <= box.page < max(pages, 1)
+    for value in (box.x0, box.y0, box.x1, box.y1):
+        if not isinstance(value, (int, float)) or not -1e9 < value < 1e9:
+            return False
+    return box.x0 <= box.x1 and box.y0 <= box.y1 and type(box.page) is int and 0 <= box.page < max(pages, 1)

@@ -80,17 +80,20 @@ def view(page: np.ndarray, mode: Mode) -> np.ndarray:
     The pixels are PIL's own: bicubic `resize`, or `ImageOps.pad`. A grey page's three channels share memory
     (a read-only broadcast), so collating can stay on one channel.
     """
-    image = Image.fromarray(page)
     size = (mode.size, mode.size)
-    if mode.fit == "resize":
-        image = image.resize(size, Image.Resampling.BICUBIC)
-    else:
-        colour = PAD_COLOUR if image.mode == "L" else (PAD_COLOUR,) * 3
-        image = ImageOps.pad(image, size, Image.Resampling.BICUBIC, color=colour)
-    pixels = np.asarray(image)
+    pixels = page if page.shape[:2] == size else _fitted(page, mode)  # PIL would copy it as it is
     if pixels.ndim == 2:
         return np.broadcast_to(pixels, (3, *pixels.shape))
     return pixels.transpose(2, 0, 1)
+
+
+def _fitted(page: np.ndarray, mode: Mode) -> np.ndarray:
+    image = Image.fromarray(page)
+    size = (mode.size, mode.size)
+    if mode.fit == "resize":
+        return np.asarray(image.resize(size, Image.Resampling.BICUBIC))
+    colour = PAD_COLOUR if image.mode == "L" else (PAD_COLOUR,) * 3
+    return np.asarray(ImageOps.pad(image, size, Image.Resampling.BICUBIC, color=colour))
 
 
 def resample_glyphs(

@@ -4,10 +4,11 @@ The global order is cut into global batches; rank r takes its contiguous block o
 comes next depends on the cursor alone, never on how many ranks there are, on the prefetching thread, or on
 restarts.
 
-webdataset carries the samples: a `DataPipeline` whose first stage is ours (it reads by order and index, because
-webdataset itself walks shards in sequence, cannot resume, and loses samples silently after a damaged header),
-and whose decoder is explicit. So webdataset's shell (`pipe:`) and pickle features are never reached, and reading
-works with its WDS_SECURE=1, which switches them off for a process (and its opening of local files with them).
+webdataset carries the samples: a `DataPipeline` whose first stage is ours (it reads by order and index,
+because webdataset itself walks shards in sequence, cannot resume, and loses samples silently after a damaged
+header), and whose decoder is explicit. So webdataset's shell (`pipe:`) and pickle features are never reached,
+and reading works with its WDS_SECURE=1, which switches them off for a process (and its opening of local files
+with them).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -3,12 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from shard_sets import a_record
 
 from data_pipeline.batch import NO_LOSS, BatchSpec, Collator, hole, prompt_batch
 from data_pipeline.errors import DataError
 from data_pipeline.resolution import sequence_length
 from data_pipeline.tokenizer import byte_tokenizer
+from tests.data_pipeline.shard_sets import a_record
 
 TOKENIZER = byte_tokenizer()
 SPEC = BatchSpec(image_size=32, patch=4, max_length=256, glyph_cells=8)
@@ -132,5 +132,5 @@ def test_a_prompt_batch_ends_where_the_answer_begins():
     assert batch.view_of.tolist() == [0, 1]
     assert not batch.padding.any()
     assert (batch.labels == NO_LOSS).all()
-    with pytest.raises(DataError, match="data.max_length="):
+    with pytest.raises(DataError, match=r"data\.max_length="):
         prompt_batch(pages, "x" * 300, TOKENIZER, SPEC)

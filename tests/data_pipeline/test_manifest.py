@@ -3,11 +3,11 @@ import threading
 
 import pytest
 import webdataset
-from shard_sets import a_record, flip, write_set, write_shard
 
 from data_pipeline.errors import DataError
 from data_pipeline.index import ShardIndex, build_index
 from data_pipeline.manifest import MANIFEST_NAME, Manifest, ShardEntry, verify
+from tests.data_pipeline.shard_sets import a_record, flip, write_set, write_shard
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from shard_sets import a_record
 
 from data_pipeline.errors import SampleError
 from data_pipeline.record import BLANK, Box, Record, decode, encode, glyph_class, page_names
+from tests.data_pipeline.shard_sets import a_record
 
 
 def same(first: Record, second: Record) -> bool:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import webdataset
-from shard_sets import a_record, flip, write_set, write_shard
 
 from data_pipeline.batch import BatchSpec, Collator
 from data_pipeline.cursor import Cursor
@@ -23,6 +22,7 @@ from data_pipeline.reader import records
 from data_pipeline.record import decode, encode
 from data_pipeline.stream import Stream
 from data_pipeline.tokenizer import byte_tokenizer
+from tests.data_pipeline.shard_sets import a_record, flip, write_set, write_shard
 
 COUNTS = {"prose": [7, 5, 9, 4], "tables": [6, 6], "charts": [3]}  # 25, 12 and 3 samples
 WEIGHTS = {"prose": 5, "tables": 2, "charts": 1}
@@ -74,7 +74,7 @@ def global_steps(sources, world: int, steps: int, cursor: Cursor | None = None, 
     for each in ranks:
         if cursor:
             each.seek(cursor)
-    found = [sum((fingerprint(each.next_step()) for each in ranks), []) for _ in range(steps)]
+    found = [[row for each in ranks for row in fingerprint(each.next_step())] for _ in range(steps)]
     for each in ranks:
         each.close()
     return found
@@ -143,7 +143,7 @@ def curriculum(sources, world: int) -> list[list]:
         for each in ranks:
             if weights != {"prose": 1}:
                 each.set_weights(weights)
-        found += [sum((fingerprint(each.next_step()) for each in ranks), []) for _ in range(steps)]
+        found += [[row for each in ranks for row in fingerprint(each.next_step())] for _ in range(steps)]
     for each in ranks:
         each.close()
     return found
@@ -188,7 +188,7 @@ def test_a_cursor_of_other_shards_is_refused_by_name(shared, prose):
     manifest = Manifest.load(prose)
     manifest.shards[3] = describe_shard(path)
     manifest.save(prose)
-    with one(prose) as second, pytest.raises(DataError, match="source prose .* is not the shard set"):
+    with one(prose) as second, pytest.raises(DataError, match=r"source prose .* is not the shard set"):
         second.seek(saved)
     with stream({"tables": shared["tables"]}) as third, pytest.raises(DataError, match="source prose"):
         third.seek(saved)
@@ -426,7 +426,7 @@ def test_an_error_in_the_thread_reaches_next_step_and_comes_again(prose, monkeyp
         {"prose": prose}, {"prose": 1}, short, global_batch=2, micro_batch=2, rank=0, world=1, seed=1
     ) as each:
         for _ in range(2):
-            with pytest.raises(DataError, match="data.max_length="):
+            with pytest.raises(DataError, match=r"data\.max_length="):
                 each.next_step()
         assert each.cursor.index == 0
 
@@ -460,7 +460,7 @@ def test_the_thread_ends_with_the_stream_closed_or_forgotten(shared):
 def test_an_unclosed_stream_does_not_keep_the_interpreter_alive(shared):
     code = (
         "import sys; from pathlib import Path; from data_pipeline.stream import Stream\n"
-        "s = Stream({'prose': Path(sys.argv[1])}, {'prose': 1}, lambda records, sources: [r.key for r in records],\n"
+        "s = Stream({'prose': Path(sys.argv[1])}, {'prose': 1}, lambda records, sources: records[0].key,\n"
         "           global_batch=2, micro_batch=2, rank=0, world=1, seed=1)\n"
         "print(s.next_step())"
     )
