@@ -14,9 +14,9 @@ from conf.errors import ConfigError
 from data_pipeline.batch import BatchSpec, Collator
 from data_pipeline.stream import Stream
 from data_pipeline.tokenizer import Tokenizer, load_tokenizer
-from parallel.checkpoint import load_module
 from parallel.device import device
 from parallel.engine import Engine, EngineOptions
+from parallel.snapshot import load_module
 from parallel.topology import Topology, environment
 from train.config import Config, SourceConfig
 from train.curriculum import Curriculum
