@@ -90,5 +90,6 @@ def build_decoder(decoder: DecoderConfig, config: TransformerConfig) -> Decoder:
         position_embedding_type="rope",
         rotary_base=decoder.rope_theta,
         share_embeddings_and_output_weights=False,
-        scatter_embedding_sequence_parallel=False,  # vision tokens are put among the embeddings first
+        # Vision tokens are put among the embeddings before these are scattered.
+        scatter_embedding_sequence_parallel=False,
     )

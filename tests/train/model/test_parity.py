@@ -150,7 +150,9 @@ def theirs(small, image_token) -> UnlimitedOcrForConditionalGeneration:
     torch.manual_seed(7)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            spread = 0.3 if parameter.dim() == 1 else 1.0 / parameter[0].numel() ** 0.5
+            # Experts are stacked [E, outputs, inputs]: drawn any smaller, they would hide in the rounding.
+            inputs = parameter.shape[-1] if parameter.dim() == 3 else parameter[0].numel()
+            spread = 0.3 if parameter.dim() == 1 else inputs**-0.5
             parameter.normal_(0.0, 0.5 if "rel_pos" in name else spread)
             if "norm" in name and name.endswith("weight"):
                 parameter.add_(1.0)
@@ -221,3 +223,25 @@ def test_text_without_a_page_agrees(ours, theirs, pages) -> None:
     with torch.no_grad():
         expected = theirs(input_ids=pages.tokens).logits
         assert (ours(pages).logits - expected).abs().max() <= 1e-5 * expected.abs().max().clamp(min=1.0)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "encoder.window.blocks.1.attn.rel_pos_h",
+        "encoder.global.layers.1.fc1.weight",
+        "encoder.separator",
+        "decoder.decoder.layers.1.mlp.experts.fc1",
+        "decoder.decoder.layers.1.mlp.experts.fc2",
+        "decoder.decoder.layers.1.mlp.router.weight",
+        "decoder.decoder.layers.1.mlp.shared_experts.linear_fc2.weight",
+    ],
+)
+def test_the_comparison_would_notice_one_percent_in(part: str, ours, theirs, pages) -> None:
+    """Agreement proves a part right only if that part moves the logits far beyond the tolerance."""
+    pages.padding[:] = False
+    with torch.no_grad():
+        expected = theirs(input_ids=pages.tokens, pixel_values=pixels(pages.views)).logits
+        dict(ours.named_parameters())[part].mul_(1.01)
+        moved = (ours(pages).logits - expected).abs().max()
+    assert moved > 30 * 1e-5 * expected.abs().max().clamp(min=1.0), moved
