@@ -285,22 +285,28 @@ def test_results_belong_to_the_recipe_where_there_is_one(tmp_path: Path) -> None
     assert output_folder(run, None) == tmp_path / "smoke" and output_folder(run, "x") == Path("x")
 
 
+def measure(model: OpticalModel, folder: Path) -> dict[str, Any]:
+    """The curve, a probe's figures and the samples' texts, in the process groups that are there."""
+    held_out = {"ratio-2": folder / "ratio-2"}
+    result = evaluate(model, TOKENIZER, held_out, {"ratio-2": folder / "random-2"}, SPEC, 8, 4)
+    quick = Probe(model, held_out, Collator(TOKENIZER, SPEC), pages=8, batch_size=8)()
+    return {"curve": result.curve, "probe": quick, "texts": [sample.hypothesis for sample in result.samples]}
+
+
 def on_a_rank(folder: str) -> dict[str, Any]:
-    """What one rank finds: the curve, and a probe's figures."""
+    """What one of several ranks measures."""
     torch.set_num_threads(1)
     topology.start(topology.Topology.of_world(topology.environment()[1]), seed=0)
-    model, data = tiny_model(), {"ratio-2": Path(folder) / "ratio-2"}
-    result = evaluate(model, TOKENIZER, data, {"ratio-2": Path(folder) / "random-2"}, SPEC, 8, 4)
-    quick = Probe(model, data, Collator(TOKENIZER, SPEC), pages=8, batch_size=8)()
-    texts = [sample.hypothesis for sample in result.samples]
-    topology.stop()
-    return {"curve": result.curve, "probe": quick, "texts": texts}
+    try:
+        return measure(tiny_model(), Path(folder))
+    finally:
+        topology.stop()
 
 
-def test_two_ranks_find_what_one_process_finds(tmp_path: Path) -> None:
+def test_two_ranks_find_what_one_process_finds(model: OpticalModel, tmp_path: Path) -> None:
     write_shard_set(tmp_path / "ratio-2", make_records(8))
     write_shard_set(tmp_path / "random-2", make_records(5, seed=1))  # shares of unequal size
-    [alone] = launch(on_a_rank, 1, str(tmp_path))
+    alone = measure(model, tmp_path)
     first, second = launch(on_a_rank, 2, str(tmp_path))
     assert first == second and first["texts"] == alone["texts"]
     [row], [expected] = first["curve"], alone["curve"]

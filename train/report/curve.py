@@ -113,7 +113,7 @@ def _plot(drawing: Drawing, series: Series, points: Sequence[tuple[float, Row]],
 
 COLUMNS: tuple[tuple[str, str], ...] = (
     ("source", "source"),
-    ("bytes_per_vision_token", "bytes / vision token"),
+    ("bytes_per_vision_token", "bytes per vision token"),
     ("pages", "pages"),
     ("precision", "precision"),
     ("precision_interval", "95 % interval"),
@@ -122,8 +122,8 @@ COLUMNS: tuple[tuple[str, str], ...] = (
     ("precision_blank", "blank page"),
     ("precision_random_text", "random text"),
     ("accuracy", "next-token accuracy"),
-    ("cross_entropy", "nats/token, right page"),
-    ("cross_entropy_shuffled", "nats/token, shuffled"),
+    ("cross_entropy", "nats a token"),
+    ("cross_entropy_shuffled", "nats, shuffled"),
     ("image_gain", "image gain"),
 )
 

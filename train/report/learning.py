@@ -162,7 +162,7 @@ def _draw(run: Run, title: str, lines: Sequence[Line], unit: str) -> str:
     _levels(drawing, run, x, bottom)
     for line in lines:
         _plot(drawing, line, unit, x, y)
-    ends = spread([y(line.points[-1][1]) for line in lines], 17, top + 4, bottom - 4)
+    ends = spread([y(line.points[-1][1]) for line in lines], 17, top + 4, bottom - 10)
     for place, line in zip(ends, lines, strict=True):
         drawing.text(x(line.points[-1][0]) + 9, place + 4.5, line.label, f"end {line.css}")
     if title == "Image gain":

@@ -114,7 +114,7 @@ class Drawing:
         if shape == "circle":
             self.parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.2" class="{kind}">{tip}</circle>')
             return
-        corners = {
+        corners: list[Point] = {
             "diamond": [(0, -5.4), (5.4, 0), (0, 5.4), (-5.4, 0)],
             "square": [(-3.8, -3.8), (3.8, -3.8), (3.8, 3.8), (-3.8, 3.8)],
             "triangle": [(-4, -4), (4, -4), (0, 3)],
