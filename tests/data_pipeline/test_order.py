@@ -158,6 +158,13 @@ def test_a_phase_change_neither_repeats_nor_loses_a_position():
     assert cursor.phase == 3
 
 
+def test_a_phase_with_the_same_weights_interleaves_in_another_way():
+    first = Cursor(3, 0, 0, {"a": 2, "b": 2})
+    second = first.next_phase(first.weights)
+    names = [[name for name, _ in islice(drawn(cursor), 40)] for cursor in (first, second)]
+    assert names[0] != names[1]
+
+
 def test_a_cursor_survives_json_and_goes_on_with_the_same_samples():
     cursor = Cursor(3, 0, 0, {"a": 3, "b": 2}).advanced(12, {"a: checksum": 1}).next_phase({"b": 1, "a": 1})
     cursor = cursor.advanced(4, {"a: checksum": 2, "b: bad image": 1})

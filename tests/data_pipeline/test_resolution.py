@@ -79,7 +79,7 @@ def test_a_page_of_the_view_s_size_is_not_touched_and_grey_costs_one_channel():
 
 
 @pytest.mark.parametrize("size", [128, 704])
-@pytest.mark.parametrize("shape", [(256, 256), (200, 320), (320, 200), (97, 203)])
+@pytest.mark.parametrize("shape", [(256, 256), (200, 320), (320, 200), (421, 704), (704, 421)])
 @pytest.mark.parametrize("cell", [4, 8])
 def test_a_resampled_glyph_map_is_what_nearest_resampling_of_the_page_shows(size, shape, cell):
     rows, columns = -(-shape[0] // cell), -(-shape[1] // cell)
