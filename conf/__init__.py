@@ -1,1 +1,3 @@
-"""How a run is chosen: YAML files in groups, composed by Hydra, and the command line over them (`conf.command`)."""
+"""How a run is chosen: YAML files in groups, composed by Hydra, and the command line over them
+(`conf.command`).
+"""

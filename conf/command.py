@@ -1,7 +1,8 @@
-"""The command line that all commands share: overrides in, a typed configuration out, and errors as one message.
+"""The command line that all commands share: overrides in, a typed configuration out, and errors as one
+message.
 
-`run` is what a command's `__main__` calls. It imports Hydra and nothing heavier, so that help texts, `--cfg job` and mistakes are answered
-at once; the command imports torch when its `main` runs.
+`run` is what a command's `__main__` calls. It imports Hydra and nothing heavier, so that help texts, `--cfg
+job` and mistakes are answered at once; the command imports torch when its `main` runs.
 """
 
 import argparse
@@ -16,9 +17,10 @@ from hydra.core.override_parser.types import Glob
 from omegaconf import OmegaConf
 
 from conf import completion
-from conf.compose import Composer, parse
+from conf.compose import Composer
 from conf.errors import ConfigError
 from conf.help import help_text
+from conf.overrides import parse
 
 SchemaT = TypeVar("SchemaT")
 USER_ERROR = 2
@@ -35,19 +37,34 @@ def run(
     check: Callable[[SchemaT], None] | None = None,
     name_option: str | None = None,
 ) -> int:
-    """Runs `main(config)` with the configuration that `argv` (default: the process's arguments) selects; returns the exit code.
+    """Runs `main(config)` with the configuration that `argv` (default: the process's arguments) selects;
+    returns the exit code.
 
-    config_name: `conf/NAME.yaml`; without such a file the defaults of `schema`, a dataclass, are the whole configuration. In the file,
-    `defaults:` starts with `NAME_schema`. A schema that has a field `overrides: list[str]` gets the typed overrides there.
-    check: raises ConfigError for impossible values; called before `main`, and for every run of a sweep before the first one starts.
-    name_option: the option that names where a run writes; each run of a sweep (`-m`) gets a name of its own there.
+    config_name: `conf/NAME.yaml`; without such a file the defaults of `schema`, a dataclass, are the whole
+    configuration. In the file, `defaults:` starts with `NAME_schema`. A schema that has a field `overrides:
+    list[str]` gets the typed overrides there.
+    check: raises ConfigError for impossible values; called before `main`, and for every run of a sweep before
+    the first one starts.
+    name_option: the option that names where a run writes; each run of a sweep (`-m`) gets a name of its own
+    there.
 
-    What a user can do wrong (ConfigError, and every exception with a true attribute `user_error` or of data_pipeline.errors.UserError) is
-    printed without a traceback; the exit code is 2. Ctrl-C: 130. An int that `main` returns is the exit code.
+    What a user can do wrong (ConfigError, and every exception with a true attribute `user_error` or of
+    data_pipeline.errors.UserError) is printed without a traceback; the exit code is 2. Ctrl-C: 130. An int
+    that `main` returns is the exit code.
     """
     program = _program()
     try:
-        return _run(program, main, config_name, schema, sys.argv[1:] if argv is None else argv, description, examples, check, name_option)
+        return _run(
+            program,
+            main,
+            config_name,
+            schema,
+            sys.argv[1:] if argv is None else argv,
+            description,
+            examples,
+            check,
+            name_option,
+        )
     except KeyboardInterrupt:
         print(f"{program}: stopped by Ctrl-C", file=sys.stderr)
         return INTERRUPTED
@@ -85,7 +102,11 @@ def _run(
     if flags.help:
         print(help_text(program, composer, description, examples))
     elif flags.shell_completion:
-        print(completion.answer(composer) if flags.shell_completion == "query=bash" else completion.SHELL_FUNCTION)
+        print(
+            completion.answer(composer)
+            if flags.shell_completion == "query=bash"
+            else completion.SHELL_FUNCTION
+        )
     elif flags.cfg:
         print(OmegaConf.to_yaml(composer.compose(flags.overrides), resolve=flags.resolve), end="")
     else:
@@ -104,18 +125,24 @@ def _run(
 
 
 def _sweep(composer: Composer, overrides: Sequence[str], name_option: str | None) -> Iterator[list[str]]:
-    """The overrides of each run of a sweep: all combinations, in the order of typing, the last one changing fastest."""
+    """The overrides of each run of a sweep: all combinations, in the order of typing, the last one changing
+    fastest.
+    """
     if _environment_number("WORLD_SIZE", "SLURM_NTASKS", default=1) > 1:
-        raise ConfigError("-m runs one after the other in one process: start each run of several processes by a command of its own.")
+        raise ConfigError(
+            "-m runs one after the other in one process: start each run of several processes by a command of its own."
+        )
     axes: list[list[str]] = []
     for override in parse(overrides):
         if not override.is_sweep_override():
             axes.append([str(override.input_line)])
         elif isinstance(override.value(), Glob):
-            names = override.value().filter(composer.choices().get(override.key_or_group, []))  # type: ignore[union-attr]
+            names = override.value().filter(composer.choices.get(override.key_or_group, []))  # type: ignore[union-attr]
             axes.append([f"{override.key_or_group}={name}" for name in names])
         else:
-            axes.append([f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()])
+            axes.append(
+                [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+            )
     varied = [axis for axis in axes if len(axis) > 1]
     for job in itertools.product(*axes):
         suffix = ",".join(part for part in job if any(part in axis for axis in varied))

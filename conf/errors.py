@@ -2,6 +2,8 @@
 
 
 class ConfigError(Exception):
-    """A setting that is unknown, mistyped or impossible. The message names the override to use and is printed alone; exit code 2."""
+    """A setting that is unknown, mistyped or impossible. The message names the override to use and is printed
+    alone; exit code 2.
+    """
 
     user_error = True

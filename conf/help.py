@@ -1,4 +1,6 @@
-"""What `--help` prints: what the command does, its groups with their choices, its options, and examples to copy."""
+"""What `--help` prints: what the command does, its groups with their choices, its options, and examples to
+copy.
+"""
 
 import textwrap
 from collections.abc import Sequence
@@ -10,20 +12,28 @@ FLAGS = {
     "--cfg job": "print the configuration that would run, and stop (--resolve: with references filled in)",
     "-m, --multirun": "several values, one run each: optim.lr=1e-3,4e-3",
     "--config-dir DIR": "a folder of your own with further choices: DIR/model/mine.yaml, then model=mine",
-    "-sc install=bash": "print the line that turns on TAB completion: eval \"$(PROGRAM -sc install=bash)\"",
+    "-sc install=bash": 'print the line that turns on TAB completion: eval "$(PROGRAM -sc install=bash)"',
     "-h, --help": "this text",
 }
 
 
 def help_text(program: str, composer: Composer, description: str, examples: Sequence[str]) -> str:
     """The whole help text of `program`."""
-    blocks = [textwrap.fill(" ".join(description.split()), 100), f"usage: {program} [GROUP=CHOICE ...] [OPTION=VALUE ...] [flags]"]
+    blocks = [
+        textwrap.fill(" ".join(description.split()), 100),
+        f"usage: {program} [GROUP=CHOICE ...] [OPTION=VALUE ...] [flags]",
+    ]
     if groups := _groups(composer):
         blocks.append("Groups (* is taken when you say nothing):\n" + _table(groups))
     blocks.append("Options (`--cfg job` shows every value):\n" + _table(_options(composer)))
-    blocks.append("Flags:\n" + _table({flag: text.replace("PROGRAM", program) for flag, text in FLAGS.items()}))
+    blocks.append(
+        "Flags:\n" + _table({flag: text.replace("PROGRAM", program) for flag, text in FLAGS.items()})
+    )
     if examples:
-        blocks.append("Examples:\n" + textwrap.indent("\n".join(_command(program, example) for example in examples), "  "))
+        blocks.append(
+            "Examples:\n"
+            + textwrap.indent("\n".join(_command(program, example) for example in examples), "  ")
+        )
     return "\n\n".join(blocks)
 
 
@@ -34,8 +44,11 @@ def _command(program: str, example: str) -> str:
 
 def _groups(composer: Composer) -> dict[str, str]:
     """Group → its choices, the default marked."""
-    defaults = composer.defaults()
-    return {group: "  ".join(choice + "*" * (choice == defaults[group]) for choice in choices) for group, choices in composer.choices().items()}
+    defaults = composer.defaults
+    return {
+        group: "  ".join(choice + "*" * (choice == defaults[group]) for choice in choices)
+        for group, choices in composer.choices.items()
+    }
 
 
 def _options(composer: Composer) -> dict[str, str]:

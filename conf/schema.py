@@ -1,4 +1,6 @@
-"""Questions about a schema of nested dataclasses: which options exist, of which type, and which one was probably meant."""
+"""Questions about a schema of nested dataclasses: which options exist, of which type, and which one was
+probably meant.
+"""
 
 import dataclasses
 import difflib
@@ -23,7 +25,9 @@ def option_paths(schema: type, prefix: str = "") -> Iterator[str]:
 
 
 def option_type(schema: type, path: str) -> Any:
-    """The annotated type of the option `path`, None where no such option exists. Below an untyped dictionary everything is Any."""
+    """The annotated type of the option `path`, None where no such option exists. Below an untyped dictionary
+    everything is Any.
+    """
     kind: Any = schema
     for part in path.split("."):
         kind = _without_none(kind)
@@ -70,12 +74,18 @@ def expected(kind: Any) -> str:
         element = get_args(bare)[0]
         words = f"a list of {PLURALS.get(element, 'values')}, such as {'[1,2]' if element in (int, float) else '[a,b]'}"
     elif words is None:
-        words = "a dictionary, {name: value}" if is_open(bare) else "a value of type " + getattr(bare, "__name__", str(bare))
+        words = (
+            "a dictionary, {name: value}"
+            if is_open(bare)
+            else "a value of type " + getattr(bare, "__name__", str(bare))
+        )
     return words if bare == kind else f"{words}, or null"
 
 
 def nearest(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
-    """The candidates that `name` was most probably meant to be: alike as a whole, or alike in the last part of the dotted name."""
+    """The candidates that `name` was most probably meant to be: alike as a whole, or alike in the last part
+    of the dotted name.
+    """
     known = list(dict.fromkeys(candidates))
     last = name.rpartition(".")[2]
     tails: dict[str, list[str]] = {}

@@ -11,9 +11,9 @@ from train.config import Config
 from train.signals import StopFlag
 from train.validate import validate
 
-DESCRIPTION = """Trains one stage of a model that reads pages from few vision tokens, on shards that data_pipeline.build made.
-A stage is a configuration: where the weights start, which of them train, on which losses, on which pages. The same command again continues
-an interrupted run from its newest valid checkpoint."""
+DESCRIPTION = """Trains one stage of a model that reads pages from few vision tokens, on shards that
+data_pipeline.build made. A stage is a configuration: where the weights start, which of them train, on which losses,
+on which pages. The same command again continues an interrupted run from its newest valid checkpoint."""
 EXAMPLES = (
     "python -m train stage=encoder",
     "python -m train stage=pretrain stage.start_from=runs/encoder/checkpoints optim.lr=2e-3",
@@ -30,7 +30,9 @@ def main(config: Config) -> None:
         from parallel.topology import stop as leave
         from train import stage
 
-        topology = Topology.of_world(environment()[1], config.parallel.tensor, config.parallel.pipeline, config.parallel.expert)
+        topology = Topology.of_world(
+            environment()[1], config.parallel.tensor, config.parallel.pipeline, config.parallel.expert
+        )
         start(topology, config.seed)
         try:
             stage.run(config, stop, config.overrides)

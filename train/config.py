@@ -1,7 +1,8 @@
 """The settings of a training stage, as typed dataclasses: the schema behind `conf/`.
 
-Every value that a YAML file or an override may set is a field here, so that an unknown name or a wrong type is refused while the
-configuration is composed. Values that are well typed but impossible are refused by `train.validate`. Nothing here imports torch.
+Every value that a YAML file or an override may set is a field here, so that an unknown name or a wrong type
+is refused while the configuration is composed. Values that are well typed but impossible are refused by
+`train.validate`. Nothing here imports torch.
 """
 
 from dataclasses import dataclass, field
@@ -11,8 +12,8 @@ from dataclasses import dataclass, field
 class EncoderConfig:
     """DeepEncoder: a windowed branch (SAM-like), a 16x compressor, and a global branch (CLIP-like).
 
-    All widths are features; `window_mlp` and `global_mlp` are hidden features of the feed-forward layers. The width of the global branch is
-    the compressor's last width.
+    All widths are features; `window_mlp` and `global_mlp` are hidden features of the feed-forward layers. The
+    width of the global branch is the compressor's last width.
     """
 
     image_size: int = 128  # pixels a side of the square view
@@ -21,10 +22,14 @@ class EncoderConfig:
     window_depth: int = 2
     window_heads: int = 4
     window_size: int = 4  # patches a side of one attention window
-    global_layers: list[int] = field(default_factory=lambda: [1])  # layers of the windowed branch that attend to the whole page
+    global_layers: list[int] = field(
+        default_factory=lambda: [1]
+    )  # layers of the windowed branch that attend to the whole page
     window_mlp: int = 256
     neck_width: int = 64
-    compressor_widths: list[int] = field(default_factory=lambda: [128, 128])  # after each of the two stride-2 convolutions
+    compressor_widths: list[int] = field(
+        default_factory=lambda: [128, 128]
+    )  # after each of the two stride-2 convolutions
     global_depth: int = 2
     global_heads: int = 4
     global_mlp: int = 512
@@ -63,7 +68,9 @@ class ModelConfig:
 
 @dataclass
 class ParallelConfig:
-    """How one replica of the model is split over processes; the data-parallel size is what remains of the world."""
+    """How one replica of the model is split over processes; the data-parallel size is what remains of the
+    world.
+    """
 
     tensor: int = 1
     pipeline: int = 1
@@ -91,7 +98,9 @@ class OptimConfig:
     warmup_steps: int = 50
     schedule: str = "cosine"  # "cosine" | "step" | "constant"
     final_fraction: float = 0.05  # of `lr`, at the end of the cosine
-    step_milestones: list[float] = field(default_factory=lambda: [0.6, 0.9])  # fractions of the run; schedule=step
+    step_milestones: list[float] = field(
+        default_factory=lambda: [0.6, 0.9]
+    )  # fractions of the run; schedule=step
     step_factor: float = 0.316  # `lr` is multiplied by this at each milestone; schedule=step
 
 
@@ -110,7 +119,9 @@ class DataConfig:
     root: str = "runs/pages"  # folder of shard sets that the paths below are usually in
     train: dict[str, SourceConfig] = field(default_factory=dict)
     held_out: dict[str, SourceConfig] = field(default_factory=dict)
-    floor: dict[str, SourceConfig] = field(default_factory=dict)  # pages of random text, under the names of `held_out`
+    floor: dict[str, SourceConfig] = field(
+        default_factory=dict
+    )  # pages of random text, under the names of `held_out`
     tokenizer: str = "bytes"  # "bytes", or the path of a tokenizer.json
     image_size: int = 128  # pixels a side of the view that the model gets
     max_length: int = 512  # tokens of the longest row, vision tokens included
@@ -124,7 +135,9 @@ class DataConfig:
 class CurriculumConfig:
     """Sources join level by level, when the newest ones are read well enough."""
 
-    levels: list[list[str]] = field(default_factory=list)  # source names that each level adds; [] = all sources from the start
+    levels: list[list[str]] = field(
+        default_factory=list
+    )  # source names that each level adds; [] = all sources from the start
     advance_at: float = 0.85  # held-out next-token accuracy on the newest source
     check_every: int = 50  # steps
     max_steps: int = 1000  # steps in one level, after which the next begins regardless
@@ -186,7 +199,9 @@ class Config:
     stage: StageConfig = field(default_factory=StageConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     seed: int = 0
-    overrides: list[str] = field(default_factory=list)  # the overrides that made this configuration; filled in when it is composed
+    overrides: list[str] = field(
+        default_factory=list
+    )  # the overrides that made this configuration; filled in when it is composed
 
 
 @dataclass
@@ -199,7 +214,9 @@ class StepConfig:
 
 @dataclass
 class RecipeConfig:
-    """An ordered chain of steps; a step that is not "build", "evaluate" or "report" is a stage and has an entry in `stages`."""
+    """An ordered chain of steps; a step that is not "build", "evaluate" or "report" is a stage and has an
+    entry in `stages`.
+    """
 
     name: str = "???"
     directory: str = "runs"  # everything is written to DIRECTORY/NAME

@@ -1,7 +1,9 @@
-"""`python -m train.recipe recipe=smoke`: a chain of steps, from documents to a report, that stops and resumes anywhere.
+"""`python -m train.recipe recipe=smoke`: a chain of steps, from documents to a report, that stops and resumes
+anywhere.
 
-Each step is what its own command does. `recipe.json` in the recipe's folder keeps how far it has come; the same command again skips what is
-done and resumes what was interrupted. Under torchrun or srun all processes run the recipe; the first one builds the pages.
+Each step is what its own command does. `recipe.json` in the recipe's folder keeps how far it has come; the
+same command again skips what is done and resumes what was interrupted. Under torchrun or srun all processes
+run the recipe; the first one builds the pages.
 """
 
 import os
@@ -17,8 +19,8 @@ from train.recipe_plan import Step, folder_of, plan, process_count
 from train.recipe_state import Ledger
 from train.signals import StopFlag
 
-DESCRIPTION = """Runs a chain of steps: builds pages, trains stage after stage, evaluates, and writes a report. The same command again skips
-finished steps and resumes the interrupted one."""
+DESCRIPTION = """Runs a chain of steps: builds pages, trains stage after stage, evaluates, and writes a report.
+The same command again skips finished steps and resumes the interrupted one."""
 EXAMPLES = (
     "python -m train.recipe recipe=smoke",
     "python -m train.recipe name=quick build.overrides=[corpus.pages=2000] common=[stage.steps=100]",
@@ -110,7 +112,8 @@ class _Recipe:
         return not self.stop.requested
 
     def _join(self, step: Step) -> None:
-        """Starts the process groups, once (torch cannot start them twice under one launcher), and seeds this step as a fresh process would.
+        """Starts the process groups, once (torch cannot start them twice under one launcher), and seeds this
+        step as a fresh process would.
 
         One process builds its pages without them: no torch in memory while all cores render.
         """
@@ -122,7 +125,11 @@ class _Recipe:
             self.joined = True
             sizes = next((other.config.parallel for other in self.steps if other.is_stage), None)
             split = (sizes.tensor, sizes.pipeline, sizes.expert) if sizes else (1, 1, 1)
-            topology.start(topology.Topology.of_world(self.world, *split), getattr(step.config, "seed", 0), timeout_seconds=24 * 3600)
+            topology.start(
+                topology.Topology.of_world(self.world, *split),
+                getattr(step.config, "seed", 0),
+                timeout_seconds=24 * 3600,
+            )
         else:
             topology.seed_everything(getattr(step.config, "seed", 0))
 
@@ -153,13 +160,25 @@ def _evaluate(step: Step, rank: int) -> None:
     trained = load_trained(Path(config.checkpoint))
     held_out, floor = sources(trained, "held_out", config.data), sources(trained, "floor", config.data)
     say = print_line if rank == 0 else None
-    result = evaluate(trained.model, trained.tokenizer, held_out, floor, trained.spec, config.pages, config.batch_size, config.seed, say)
+    result = evaluate(
+        trained.model,
+        trained.tokenizer,
+        held_out,
+        floor,
+        trained.spec,
+        config.pages,
+        config.batch_size,
+        config.seed,
+        say,
+    )
     if rank == 0:
         write(result, trained, output_folder(trained.run_folder, config.out))
 
 
 def _world(config: RecipeConfig) -> int:
-    """Processes that will run the recipe: those that a launcher started, else those that `processes` asks for."""
+    """Processes that will run the recipe: those that a launcher started, else those that `processes` asks
+    for.
+    """
     launched = "RANK" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1
     return environment()[1] if launched else process_count(config)
 
@@ -169,7 +188,14 @@ def _relaunch(processes: int, overrides: Sequence[str]) -> None:
     cores = len(os.sched_getaffinity(0))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // processes)))
     print(f"{processes} processes, {os.environ['OMP_NUM_THREADS']} thread(s) each", flush=True)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(processes),
+    ]
     os.execv(sys.executable, [*launcher, "-m", "train.recipe", *overrides])
 
 

@@ -1,6 +1,8 @@
-"""What a recipe is going to do: its steps, each with the complete configuration that it runs with. Nothing heavy is imported.
+"""What a recipe is going to do: its steps, each with the complete configuration that it runs with. Nothing
+heavy is imported.
 
-All steps are composed and checked before the first one starts, so that a mistake in the last is told at once and not after an hour.
+All steps are composed and checked before the first one starts, so that a mistake in the last is told at once
+and not after an hour.
 """
 
 import math
@@ -12,17 +14,26 @@ from typing import Any
 
 from conf.compose import Composer, compose
 from conf.errors import ConfigError
-from conf.schema import nearest
 from data_pipeline.config import BuildConfig
 from data_pipeline.config import check as check_build
 from train.config import Config, RecipeConfig
 from train.evaluate import EvaluateConfig
 from train.evaluate import check as check_evaluate
+from train.rules import meant
 from train.validate import validate
 
 FIXED = ("build", "evaluate", "report")
 WITHOUT_EFFECT = {  # what a step may change between two calls without becoming another step
-    "run", "logger", "overrides", "out", "workers", "overwrite", "data.micro_batch", "data.root", "stage.keep_checkpoints", "restart",
+    "run",
+    "logger",
+    "overrides",
+    "out",
+    "workers",
+    "overwrite",
+    "data.micro_batch",
+    "data.root",
+    "stage.keep_checkpoints",
+    "restart",
 }
 
 
@@ -42,7 +53,11 @@ class Step:
     def settings(self) -> dict[str, Any]:
         """The values that decide this step's result: dotted name → value."""
         flat = _flatten(asdict(self.config)) if self.config is not None else {}
-        return {name: value for name, value in flat.items() if not any(name == free or name.startswith(free + ".") for free in WITHOUT_EFFECT)}
+        return {
+            name: value
+            for name, value in flat.items()
+            if not any(name == free or name.startswith(free + ".") for free in WITHOUT_EFFECT)
+        }
 
 
 def folder_of(recipe: RecipeConfig) -> Path:
@@ -51,7 +66,9 @@ def folder_of(recipe: RecipeConfig) -> Path:
 
 
 def plan(recipe: RecipeConfig, world: int) -> list[Step]:
-    """The steps of `recipe` for `world` processes, composed and checked. Raises ConfigError, which names the step."""
+    """The steps of `recipe` for `world` processes, composed and checked. Raises ConfigError, which names the
+    step.
+    """
     _check_names(recipe)
     steps: list[Step] = []
     checkpoints: Path | None = None
@@ -61,17 +78,27 @@ def plan(recipe: RecipeConfig, world: int) -> list[Step]:
         except Exception as error:
             if not getattr(error, "user_error", False) and not isinstance(error, ConfigError):
                 raise
-            raise ConfigError(f"step {name}: {error}\n(overrides of this step: {_place(name)}=[OPTION=VALUE,...])") from error
+            raise ConfigError(
+                f"step {name}: {error}\n(overrides of this step: {_place(name)}=[OPTION=VALUE,...])"
+            ) from error
         checkpoints = step.output if step.is_stage else checkpoints
         steps.append(step)
-    layouts = {(step.config.parallel.tensor, step.config.parallel.pipeline, step.config.parallel.expert) for step in steps if step.is_stage}
+    layouts = {
+        (step.config.parallel.tensor, step.config.parallel.pipeline, step.config.parallel.expert)
+        for step in steps
+        if step.is_stage
+    }
     if len(layouts) > 1:
-        raise ConfigError("the stages of a recipe run in the same processes and need the same layout: set it once, common=[parallel.tensor=2].")
+        raise ConfigError(
+            "the stages of a recipe run in the same processes and need the same layout: "
+            "set it for all of them, common=[parallel.tensor=2]."
+        )
     return steps
 
 
 def process_count(recipe: RecipeConfig) -> int:
-    """How many processes the recipe asks for. "auto": one on a machine with a GPU, else one for each core, at most two.
+    """How many processes the recipe asks for. "auto": one on a machine with a GPU, else one for each core, at
+    most two.
 
     More than two do not pay for the small models that fit a machine without a GPU. Raises ConfigError.
     """
@@ -85,13 +112,19 @@ def process_count(recipe: RecipeConfig) -> int:
 def _step(recipe: RecipeConfig, name: str, checkpoints: Path | None, world: int) -> Step:
     folder = folder_of(recipe)
     if name == "build":
-        build = compose("build", BuildConfig, [f"out={_quoted(folder / 'pages')}", *recipe.build.settings, *recipe.build.overrides])
+        build = compose(
+            "build",
+            BuildConfig,
+            [f"out={_quoted(folder / 'pages')}", *recipe.build.settings, *recipe.build.overrides],
+        )
         check_build(build)
         return Step(name, build, Path(build.out))
     if name == "evaluate":
         given = [f"checkpoint={_quoted(checkpoints.parent)}"] if checkpoints else []
         given.append(f"out={_quoted(folder)}")
-        evaluate = compose("evaluate", EvaluateConfig, [*given, *recipe.evaluate.settings, *recipe.evaluate.overrides])
+        evaluate = compose(
+            "evaluate", EvaluateConfig, [*given, *recipe.evaluate.settings, *recipe.evaluate.overrides]
+        )
         check_evaluate(evaluate)
         return Step(name, evaluate, folder / "evaluation.json")
     if name == "report":
@@ -108,7 +141,9 @@ def _stage(recipe: RecipeConfig, name: str, checkpoints: Path | None, world: int
     own = recipe.stages[name]
     config: Config = Composer("config", Config).build([*given, *own.settings, *recipe.common, *own.overrides])
     if world > 1:  # a recipe written for one process runs on several: the micro-batch shrinks to fit
-        config.data.micro_batch = math.gcd(config.data.micro_batch, config.data.global_batch // _data_parallel(config, world)) or 1
+        config.data.micro_batch = (
+            math.gcd(config.data.micro_batch, config.data.global_batch // _data_parallel(config, world)) or 1
+        )
     validate(config, world, files=False)
     return Step(name, config, Path(config.run.directory) / config.run.name / "checkpoints")
 
@@ -121,8 +156,9 @@ def _check_names(recipe: RecipeConfig) -> None:
     known = [*FIXED, *recipe.stages]
     for name in recipe.steps:
         if name not in known:
-            guess = nearest(name, known, 1)
-            raise ConfigError(f"steps: there is no step {name}. {f'Did you mean {guess[0]}? ' if guess else ''}It has: {', '.join(known)}.")
+            raise ConfigError(
+                f"steps: there is no step {name}.{meant(name, known)} It has: {', '.join(known)}."
+            )
     if len(set(recipe.steps)) < len(recipe.steps):
         raise ConfigError(f"steps={recipe.steps}: a step is named twice; each one has a folder of its own.")
     if clash := sorted(set(recipe.stages) & {*FIXED, "pages"}):
@@ -142,5 +178,7 @@ def _quoted(path: Path) -> str:
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        flat.update(_flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value})
+        flat.update(
+            _flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        )
     return flat

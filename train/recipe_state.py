@@ -12,7 +12,8 @@ SHOWN = 5  # differences that a message lists
 
 
 class Ledger:
-    """The state of each step: "waiting", "running" (also after a kill), "interrupted" or "done"; its seconds, output and settings.
+    """The state of each step: "waiting", "running" (also after a kill), "interrupted" or "done"; its seconds,
+    output and settings.
 
     Only the process with `writes` changes the file; the others keep the same account in memory.
     """
@@ -20,14 +21,21 @@ class Ledger:
     def __init__(self, folder: Path, name: str, steps: list[Step], writes: bool) -> None:
         self.path, self.name, self.writes = folder / "recipe.json", name, writes
         before = read_json(self.path) or {}
-        known = {entry["name"]: entry for entry in before.get("steps", []) if isinstance(entry, dict) and "name" in entry}
+        known = {
+            entry["name"]: entry
+            for entry in before.get("steps", [])
+            if isinstance(entry, dict) and "name" in entry
+        }
         self.entries: dict[str, dict[str, Any]] = {
-            step.name: known.get(step.name, {"name": step.name, "state": "waiting", "seconds": 0.0}) for step in steps
+            step.name: known.get(step.name, {"name": step.name, "state": "waiting", "seconds": 0.0})
+            for step in steps
         }
         self._started = 0.0
 
     def is_done(self, step: Step) -> bool:
-        """Whether this step need not run. The report is written anew each time: it costs a second and tells of all the others."""
+        """Whether this step need not run. The report is written anew each time: it costs a second and tells
+        of all the others.
+        """
         return self.entries[step.name]["state"] == "done" and step.name != "report"
 
     def seconds(self, step: Step) -> float:
@@ -44,7 +52,8 @@ class Ledger:
         return [f"{name}: {before.get(name)} → {now.get(name)}" for name in names]
 
     def check(self, steps: list[Step], restart: bool) -> list[Step]:
-        """The steps to do again because the settings of one changed: it and all that follow; [] when none did.
+        """The steps to do again because the settings of one changed: it and all that follow; [] when none
+        did.
 
         Raises ConfigError, telling what differs, unless `restart`.
         """
@@ -52,9 +61,16 @@ class Ledger:
             if changed := self.differences(step):
                 if restart:
                     return steps[index:]
-                shown = "\n  ".join([*changed[:SHOWN], *([f"and {len(changed) - SHOWN} more"] if len(changed) > SHOWN else [])])
-                raise ConfigError(f"step {step.name} of {self.path} has run with other settings:\n  {shown}\n"
-                                  f"Choose restart=true to do it and the later steps again, or name={self.name}_2 to keep both.")
+                shown = "\n  ".join(
+                    [
+                        *changed[:SHOWN],
+                        *([f"and {len(changed) - SHOWN} more"] if len(changed) > SHOWN else []),
+                    ]
+                )
+                raise ConfigError(
+                    f"step {step.name} of {self.path} has run with other settings:\n  {shown}\n"
+                    f"Choose restart=true to do it and the later steps again, or name={self.name}_2 to keep both."
+                )
         return []
 
     def forget(self, step: Step) -> None:
@@ -65,12 +81,19 @@ class Ledger:
     def begin(self, step: Step) -> None:
         """Notes that this step runs now, and with what."""
         self._started = time.monotonic()
-        self.entries[step.name] |= {"state": "running", "output": str(step.output), "settings": step.settings()}
+        self.entries[step.name] |= {
+            "state": "running",
+            "output": str(step.output),
+            "settings": step.settings(),
+        }
         self._write()
 
     def end(self, step: Step, state: str) -> None:
         """Notes how this step ended."""
-        self.entries[step.name] |= {"state": state, "seconds": round(self.seconds(step) + time.monotonic() - self._started, 1)}
+        self.entries[step.name] |= {
+            "state": state,
+            "seconds": round(self.seconds(step) + time.monotonic() - self._started, 1),
+        }
         self._write()
 
     def _write(self) -> None:

@@ -1,7 +1,8 @@
 """A cluster's request to stop, noticed between two steps.
 
-Slurm announces the end of a job's time by a signal, often while a rank is still importing torch. The handlers are therefore installed
-first of all, by the command itself, and only raise a flag; the training loop looks at it after each step, saves, and ends.
+Slurm announces the end of a job's time by a signal, often while a rank is still importing torch. The handlers
+are therefore installed first of all, by the command itself, and only raise a flag; the training loop looks at
+it after each step, saves, and ends.
 """
 
 import signal
@@ -12,7 +13,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class StopFlag:
-    """Raised by SIGTERM or SIGUSR1. A second signal, in the middle of the last checkpoint, changes nothing: the save is atomic.
+    """Raised by SIGTERM or SIGUSR1. A second signal, in the middle of the last checkpoint, changes nothing:
+    the save is atomic.
 
     Use as a context manager: the handlers that were there before come back at its end.
     """
@@ -37,9 +39,11 @@ class StopFlag:
         return self.signal is not None
 
     def requested_anywhere(self) -> bool:
-        """Whether any process was asked to stop: the same answer on all of them. A collective call, one number.
+        """Whether any process was asked to stop: the same answer on all of them. A collective call, one
+        number.
 
-        Slurm may signal one rank earlier than another; ranks that stopped at different steps would wait for each other for ever.
+        Slurm may signal one rank earlier than another; ranks that stopped at different steps would wait for
+        each other for ever.
         """
         import torch
         import torch.distributed as dist

@@ -1,0 +1,69 @@
+"""Models that cannot be built."""
+
+from collections.abc import Iterator
+
+from train import rules
+from train.config import Config, DecoderConfig, EncoderConfig
+
+ENCODER_SIZES = (
+    "image_size patch window_width window_depth window_heads window_size window_mlp neck_width "
+    "global_depth global_heads global_mlp"
+)
+
+
+def model_faults(config: Config) -> Iterator[str]:
+    """A sentence for every impossible value of `config.model`."""
+    yield from _encoder(config.model.encoder)
+    yield from _decoder(config.model.decoder)
+    yield from _glyphs(config)
+
+
+def _encoder(encoder: EncoderConfig) -> Iterator[str]:
+    yield from rules.positive("model.encoder", encoder, ENCODER_SIZES)
+    yield from rules.image_size("model.encoder.image_size", encoder.image_size, encoder.patch)
+    yield from rules.divides(
+        "model.encoder.window_heads", encoder.window_heads, "model.encoder.window_width", encoder.window_width
+    )
+    widths = encoder.compressor_widths
+    if len(widths) != 2 or min(widths) < 1:
+        yield f"model.encoder.compressor_widths={widths}: give two widths, one for each convolution."
+    else:
+        name = "model.encoder.compressor_widths[1]"
+        yield from rules.divides("model.encoder.global_heads", encoder.global_heads, name, widths[1])
+    outside = [layer for layer in encoder.global_layers if not 0 <= layer < encoder.window_depth]
+    if outside:
+        last = encoder.window_depth - 1
+        yield f"model.encoder.global_layers={encoder.global_layers}: choose from 0 to {last}."
+
+
+def _decoder(decoder: DecoderConfig) -> Iterator[str]:
+    sizes = "layers width heads ffn vocab_size max_length rope_theta norm_eps"
+    yield from rules.positive("model.decoder", decoder, sizes)
+    yield from rules.at_least("model.decoder.shared_experts", decoder.shared_experts, 0)
+    yield from rules.at_least("model.decoder.aux_loss", decoder.aux_loss, 0)
+    heads, width = decoder.heads, decoder.width
+    yield from rules.divides("model.decoder.heads", heads, "model.decoder.width", width)
+    if heads > 0 and width % heads == 0 and width // heads % 2:
+        yield f"model.decoder.heads={heads}: a head of {width // heads} features; rotary positions need an even number."
+    if not 0 <= decoder.dense_layers <= decoder.layers:
+        yield f"model.decoder.dense_layers={decoder.dense_layers}: choose 0 to model.decoder.layers={decoder.layers}."
+    if decoder.dense_layers < decoder.layers:
+        yield from rules.positive("model.decoder", decoder, "experts experts_per_token expert_ffn")
+        if decoder.experts_per_token > decoder.experts:
+            yield (
+                f"model.decoder.experts_per_token={decoder.experts_per_token}: there are "
+                f"model.decoder.experts={decoder.experts}. Choose {decoder.experts} or less."
+            )
+
+
+def _glyphs(config: Config) -> Iterator[str]:
+    classes, objective = config.model.glyph_classes, config.stage.objective
+    if not 1 <= classes <= 256:
+        yield f"model.glyph_classes={classes}: choose 1 to 256; a class is stored in a byte."
+    yield from rules.at_least("stage.objective.patch_glyphs", objective.patch_glyphs, 0)
+    yield from rules.at_least("stage.objective.token_glyphs", objective.token_glyphs, 0)
+    if (objective.patch_glyphs > 0 or objective.token_glyphs > 0) and not config.model.glyph_heads:
+        yield (
+            "model.glyph_heads=false: stage.objective weighs the glyph map. Choose model.glyph_heads=true, "
+            "or stage.objective.patch_glyphs=0 stage.objective.token_glyphs=0."
+        )
