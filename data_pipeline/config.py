@@ -22,8 +22,12 @@ class PageConfig:
     size: int = 128
     patch: int = 8  # the encoder's patch: with `size` it says how many vision tokens a page becomes
     margin: int = 4
-    font: list[str] = field(default_factory=lambda: ["DejaVu Sans Mono"])  # drawn by seed; [] = any that covers the text
-    font_dirs: list[str] = field(default_factory=list)  # folders with .ttf/.otf/.ttc files, besides matplotlib's DejaVu
+    font: list[str] = field(
+        default_factory=lambda: ["DejaVu Sans Mono"]
+    )  # drawn by seed; [] = any that covers the text
+    font_dirs: list[str] = field(
+        default_factory=list
+    )  # folders with .ttf/.otf/.ttc files, besides matplotlib's DejaVu
     font_px: float = 0.0  # 0 = the largest at which the text budget fits the page
     line_spacing: float = 1.0
     align: str = "left"
@@ -47,10 +51,14 @@ class CorpusConfig:
     license: str = "unknown"  # source=folder: licence recorded with each page
     held_out: list[str] = field(default_factory=list)  # document families kept from training, by name
     held_out_fraction: float = 0.0  # or this share of the families, drawn by their hash
-    ratios: list[int] = field(default_factory=lambda: [4, 8])  # bytes of text per vision token; [] = fill the page
+    ratios: list[int] = field(
+        default_factory=lambda: [4, 8]
+    )  # bytes of text per vision token; [] = fill the page
     pages: int = 16000  # training pages of each ratio
     held_out_pages: int = 512  # of each ratio
-    held_out_random_pages: int = 256  # of random words, of each ratio: a floor without any language to guess from
+    held_out_random_pages: int = (
+        256  # of random words, of each ratio: a floor without any language to guess from
+    )
     random_text: float = 0.1  # share of training pages that show random words instead of prose
     shard_pages: int = 1000
     max_refused: float = 0.01  # share of documents, and of pages, that may be refused before the build stops
@@ -86,9 +94,21 @@ def check(config: BuildConfig) -> None:
     _need(bool(config.out), "out=", "names no folder; give one, such as out=runs/pages")
     _need(config.workers >= 0, "workers=", f"is {config.workers}; give 0 (one for each core) or more")
     _need(0 <= config.seed < 2**63, "seed=", f"is {config.seed}; give 0 or a larger whole number")
-    _need(corpus.source in SOURCES, "corpus.source=", f"is {corpus.source!r}; choose one of {', '.join(SOURCES)}")
-    _need(corpus.source != "folder" or bool(corpus.path), "corpus.path=", "is empty; name the folder with the texts")
-    _need(corpus.engine in ENGINES, "corpus.engine=", f"is {corpus.engine!r}; choose one of {', '.join(ENGINES)}")
+    _need(
+        corpus.source in SOURCES,
+        "corpus.source=",
+        f"is {corpus.source!r}; choose one of {', '.join(SOURCES)}",
+    )
+    _need(
+        corpus.source != "folder" or bool(corpus.path),
+        "corpus.path=",
+        "is empty; name the folder with the texts",
+    )
+    _need(
+        corpus.engine in ENGINES,
+        "corpus.engine=",
+        f"is {corpus.engine!r}; choose one of {', '.join(ENGINES)}",
+    )
     _need(corpus.pages >= 0, "corpus.pages=", f"is {corpus.pages}; give 0 or more")
     _need(corpus.held_out_pages >= 0, "corpus.held_out_pages=", "is negative; give 0 or more")
     _need(corpus.held_out_random_pages >= 0, "corpus.held_out_random_pages=", "is negative; give 0 or more")
@@ -98,8 +118,14 @@ def check(config: BuildConfig) -> None:
     for name in ("random_text", "max_refused", "held_out_fraction"):
         value = getattr(corpus, name)
         _need(0 <= value <= 1, f"corpus.{name}=", f"is {value}; give a share between 0 and 1")
-    _need(all(ratio > 0 for ratio in corpus.ratios), "corpus.ratios=", f"is {corpus.ratios}; give numbers above 0")
-    _need(len(set(corpus.ratios)) == len(corpus.ratios), "corpus.ratios=", f"names one twice: {corpus.ratios}")
+    _need(
+        all(ratio > 0 for ratio in corpus.ratios),
+        "corpus.ratios=",
+        f"is {corpus.ratios}; give numbers above 0",
+    )
+    _need(
+        len(set(corpus.ratios)) == len(corpus.ratios), "corpus.ratios=", f"names one twice: {corpus.ratios}"
+    )
     _check_page(page, corpus)
 
 
@@ -107,18 +133,51 @@ def _check_page(page: PageConfig, corpus: CorpusConfig) -> None:
     unit = 4 * page.patch
     _need(page.patch > 0, "corpus.page.patch=", f"is {page.patch}; give 1 or more")
     nearest = max(unit, round(page.size / unit) * unit)
-    _need(page.size > 0 and page.size % unit == 0, "corpus.page.size=",
-          f"is {page.size}, not a multiple of 4 x patch = {unit}; the nearest is {nearest}")
-    _need(page.margin >= 0 and page.jitter >= 0, "corpus.page.margin=", "and corpus.page.jitter= must be 0 or more")
+    _need(
+        page.size > 0 and page.size % unit == 0,
+        "corpus.page.size=",
+        f"is {page.size}, not a multiple of 4 x patch = {unit}; the nearest is {nearest}",
+    )
+    _need(
+        page.margin >= 0 and page.jitter >= 0,
+        "corpus.page.margin=",
+        "and corpus.page.jitter= must be 0 or more",
+    )
     inside = page.size - 2 * page.margin - page.jitter
-    _need(inside >= 8, "corpus.page.margin=", f"is {page.margin}: on a page of {page.size} px it leaves {inside} px for text")
-    _need(page.align in ALIGNMENTS, "corpus.page.align=", f"is {page.align!r}; choose one of {', '.join(ALIGNMENTS)}")
-    _need(0.5 <= page.line_spacing <= 4, "corpus.page.line_spacing=", f"is {page.line_spacing}; give 0.5 to 4")
-    _need(page.font_px == 0 or page.font_px >= 4, "corpus.page.font_px=", f"is {page.font_px}; give 4 or more, or 0 = computed")
-    _need(0 <= page.glyph_cell <= page.size, "corpus.page.glyph_cell=", f"is {page.glyph_cell}; give 1 to {page.size}, or 0")
+    _need(
+        inside >= 8,
+        "corpus.page.margin=",
+        f"is {page.margin}: on a page of {page.size} px it leaves {inside} px for text",
+    )
+    _need(
+        page.align in ALIGNMENTS,
+        "corpus.page.align=",
+        f"is {page.align!r}; choose one of {', '.join(ALIGNMENTS)}",
+    )
+    _need(
+        0.5 <= page.line_spacing <= 4, "corpus.page.line_spacing=", f"is {page.line_spacing}; give 0.5 to 4"
+    )
+    _need(
+        page.font_px == 0 or page.font_px >= 4,
+        "corpus.page.font_px=",
+        f"is {page.font_px}; give 4 or more, or 0 = computed",
+    )
+    _need(
+        0 <= page.glyph_cell <= page.size,
+        "corpus.page.glyph_cell=",
+        f"is {page.glyph_cell}; give 1 to {page.size}, or 0",
+    )
     fixed = page.font_px > 0
-    _need(fixed or bool(corpus.ratios), "corpus.page.font_px=", "must be given when corpus.ratios is empty (pages are filled)")
-    _need(fixed or bool(page.font), "corpus.page.font_px=", "must be given when corpus.page.font is empty (fonts by coverage)")
+    _need(
+        fixed or bool(corpus.ratios),
+        "corpus.page.font_px=",
+        "must be given when corpus.ratios is empty (pages are filled)",
+    )
+    _need(
+        fixed or bool(page.font),
+        "corpus.page.font_px=",
+        "must be given when corpus.page.font is empty (fonts by coverage)",
+    )
 
 
 def _need(condition: bool, override: str, message: str) -> None:

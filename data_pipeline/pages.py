@@ -20,7 +20,9 @@ class PageMaker:
 
     def __init__(self, workshop: Workshop, shard_set: ShardSet, seed: int) -> None:
         self._workshop, self._set = workshop, shard_set
-        self._key = int.from_bytes(hashlib.sha256(f"{seed}/{shard_set.folder}".encode()).digest()[:16], "little")
+        self._key = int.from_bytes(
+            hashlib.sha256(f"{seed}/{shard_set.folder}".encode()).digest()[:16], "little"
+        )
 
     def make(self, number: int) -> tuple[Record, Counter[str]]:
         """Record of page `number`, and the reasons for which earlier draws of this page were refused.
@@ -36,8 +38,10 @@ class PageMaker:
                 return record, refused
             refused[reason] += 1
         reasons = ", ".join(f"{reason} ({count})" for reason, count in refused.most_common(3))
-        raise DataError(f"{self._set.folder}, page {number}: {_ATTEMPTS} texts in a row were refused: {reasons}. Use smaller letters with "
-                        "corpus.page.font_px=, a larger corpus.page.size=, or other fonts")
+        raise DataError(
+            f"{self._set.folder}, page {number}: {_ATTEMPTS} texts in a row were refused: {reasons}. Use smaller letters with "
+            "corpus.page.font_px=, a larger corpus.page.size=, or other fonts"
+        )
 
     def _draw(self, number: int, rng: np.random.Generator) -> tuple[Record | None, str]:
         """A record, or None and why the drawn text gives no page."""
@@ -48,6 +52,8 @@ class PageMaker:
         else:
             document, text = workshop.passages(self._set.split).draw(rng, self._set.budget)
         choices = workshop.choices(document)
+        if not choices:  # the documents have fonts: these are random words
+            return None, "no font for random words"
         family = choices[int(rng.integers(len(choices)))]
         right, down = (int(value) for value in rng.integers(page.jitter + 1, size=2))
         style = workshop.style(family, self._font_px(family), document.language, (right, down))
@@ -57,9 +63,19 @@ class PageMaker:
         if not result.text:
             return None, "no line fits the page"
         record = Record(
-            key=f"{self._set.split}-{self._set.name}-{number:08d}", kind="text", prompt=corpus.prompt, target=result.text,
-            language=document.language, script=document.script, source=document.source, license=document.license,
-            seed=number, boxes=result.boxes, pages=(result.image,), glyphs=result.glyphs, glyph_cell=page.cell,
+            key=f"{self._set.split}-{self._set.name}-{number:08d}",
+            kind="text",
+            prompt=corpus.prompt,
+            target=result.text,
+            language=document.language,
+            script=document.script,
+            source=document.source,
+            license=document.license,
+            seed=number,
+            boxes=result.boxes,
+            pages=(result.image,),
+            glyphs=result.glyphs,
+            glyph_cell=page.cell,
         )
         return record, ""
 

@@ -19,7 +19,7 @@ _SAMPLE_TEXTS = 200  # texts that decide a font size
 _FULL_PAGE = 4.0  # bytes of text offered per (font size)^2 of page, when pages are filled: more than can fit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ShardSet:
     """One folder of shards. budget: bytes of text a page at most; random_text: share of pages with random words.
 
@@ -40,7 +40,9 @@ class ShardSet:
 
     def shards(self, shard_pages: int) -> list[range]:
         """Page numbers of each shard."""
-        return [range(first, min(first + shard_pages, self.pages)) for first in range(0, self.pages, shard_pages)]
+        return [
+            range(first, min(first + shard_pages, self.pages)) for first in range(0, self.pages, shard_pages)
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for a manifest."""
@@ -52,7 +54,11 @@ def shard_sets(workshop: Workshop, seed: int) -> list[ShardSet]:
     corpus, sets = workshop.corpus, []
     for ratio in corpus.ratios or [0]:
         label = str(ratio) if ratio else corpus.name
-        budget = ratio * corpus.vision_tokens if ratio else round(_FULL_PAGE * (corpus.page.size / corpus.page.font_px) ** 2)
+        budget = (
+            ratio * corpus.vision_tokens
+            if ratio
+            else round(_FULL_PAGE * (corpus.page.size / corpus.page.font_px) ** 2)
+        )
         prose = f"ratio-{label}" if ratio else label
         font_px = _font_sizes(workshop, budget, seed)
         sets += [
@@ -67,12 +73,17 @@ def _font_sizes(workshop: Workshop, budget: int, seed: int) -> dict[str, float]:
     """Size of each family, from texts of the split that is built (training texts where there are any)."""
     corpus: CorpusConfig = workshop.corpus
     if corpus.page.font_px:
-        return {family: corpus.page.font_px for family in corpus.page.font}
+        return dict.fromkeys(corpus.page.font, corpus.page.font_px)
     rng = np.random.default_rng([seed, budget])
-    splits = [split for split, pages in (("train", corpus.pages), ("held_out", corpus.held_out_pages)) if pages]
+    splits = [
+        split for split, pages in (("train", corpus.pages), ("held_out", corpus.held_out_pages)) if pages
+    ]
     if splits:
         texts = [workshop.passages(splits[0]).draw(rng, budget)[1] for _ in range(_SAMPLE_TEXTS)]
     else:
         texts = [random_words(rng, budget).text for _ in range(_SAMPLE_TEXTS)]
     style = workshop.style
-    return {family: largest_font(texts, style(family, 0.0, corpus.language), workshop.engine) for family in corpus.page.font}
+    return {
+        family: largest_font(texts, style(family, 0.0, corpus.language), workshop.engine)
+        for family in corpus.page.font
+    }

@@ -11,9 +11,10 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from multiprocessing import connection
 from pathlib import Path
@@ -72,20 +73,22 @@ class ShardDone:
             return None
 
 
-def write_shards(jobs: Sequence[ShardJob], workers: int, progress: Callable[[ShardDone], object]) -> dict[Path, ShardDone]:
+def write_shards(
+    jobs: Sequence[ShardJob], workers: int, progress: Callable[[ShardDone], object]
+) -> dict[Path, ShardDone]:
     """Write every shard of `jobs` with `workers` processes; shard path → what it holds.
 
     progress: called in this process for each finished shard; what it raises stops the build. Raises DataError for
     what a worker reports, and when a worker was killed. Finished shards stay.
     """
-    if workers == 1 or len(jobs) <= 1:
-        finished = _write_here(jobs)
-    else:
-        finished = _write_in_processes(jobs, min(workers, len(jobs)))
+    alone = workers == 1 or len(jobs) <= 1
     results = {}
-    for job, done in finished:
-        results[job.path] = done
-        progress(done)
+    with closing(
+        _write_here(jobs) if alone else _write_in_processes(jobs, min(workers, len(jobs)))
+    ) as finished:
+        for job, done in finished:
+            results[job.path] = done
+            progress(done)
     return results
 
 
@@ -111,21 +114,27 @@ def write_shard(job: ShardJob) -> ShardDone:
     return done
 
 
-def _write_here(jobs: Sequence[ShardJob]) -> Iterator[tuple[ShardJob, ShardDone]]:
+def _write_here(jobs: Sequence[ShardJob]) -> Generator[tuple[ShardJob, ShardDone], None, None]:
     for job in jobs:
         yield job, write_shard(job)
 
 
-def _write_in_processes(jobs: Sequence[ShardJob], workers: int) -> Iterator[tuple[ShardJob, ShardDone]]:
+def _write_in_processes(
+    jobs: Sequence[ShardJob], workers: int
+) -> Generator[tuple[ShardJob, ShardDone], None, None]:
     """Spawned processes: forked ones would inherit the threads and locks of whatever library is loaded here."""
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+    pool = ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+    )
     try:
         futures = {pool.submit(write_shard, job): job for job in jobs}
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool:
-        raise DataError("a process that wrote shards was killed (out of memory?). Finished shards are kept: run the same command again, "
-                        "with fewer processes if need be: workers=1") from None
+        raise DataError(
+            "a process that wrote shards was killed (out of memory?). Finished shards are kept: run the same command again, "
+            "with fewer processes if need be: workers=1"
+        ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

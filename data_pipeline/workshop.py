@@ -6,6 +6,7 @@ Documents that the fonts or the engine cannot set are refused here, counted by s
 import hashlib
 import json
 from functools import cached_property, lru_cache
+from math import ceil
 
 from data_pipeline.config import CorpusConfig, as_dict
 from data_pipeline.errors import DataError
@@ -49,10 +50,23 @@ class Workshop:
             self._choices[document.source] = choices
         return self._choices[document.source]
 
-    def style(self, family: str, font_px: float, language: str, offset: tuple[int, int] = (0, 0)) -> PageStyle:
+    def style(
+        self, family: str, font_px: float, language: str, offset: tuple[int, int] = (0, 0)
+    ) -> PageStyle:
         """Style of one page of this corpus."""
         page = self.corpus.page
-        return PageStyle(page.size, page.size, page.margin, family, font_px, page.line_spacing, page.align, page.jitter, offset, language)
+        return PageStyle(
+            page.size,
+            page.size,
+            page.margin,
+            family,
+            font_px,
+            page.line_spacing,
+            page.align,
+            page.jitter,
+            offset,
+            language,
+        )
 
     def digest(self, split: str) -> str:
         """sha256 (hex) of the split's usable texts in order."""
@@ -67,8 +81,14 @@ class Workshop:
             if self.choices(document):
                 usable.append(document)
             else:
-                missing = self.fonts.missing(document.text) or (_hard(document.text) if self.engine.name == "pillow" else ())
-                reason = f"no glyph: {document.script} U+{missing[0]:04X}" if missing else f"no single font: {document.script}"
+                missing = self.fonts.missing(document.text) or (
+                    _hard(document.text) if self.engine.name == "pillow" else ()
+                )
+                reason = (
+                    f"no glyph: {document.script} U+{missing[0]:04X}"
+                    if missing
+                    else f"no single font: {document.script}"
+                )
                 refused[reason] = refused.get(reason, 0) + 1
         self._require(split, len(usable), refused)
         return usable
@@ -77,16 +97,22 @@ class Workshop:
         name, lost = self.corpus.name, sum(refused.values())
         if lost > self.corpus.max_refused * (lost + usable):
             some = sorted(refused.items(), key=lambda item: (-item[1], item[0]))[:6]
-            named = "; ".join(f"{reason} ({count})" for reason, count in some) + ("; ..." if len(refused) > 6 else "")
+            named = "; ".join(f"{reason} ({count})" for reason, count in some) + (
+                "; ..." if len(refused) > 6 else ""
+            )
             raise DataError(
                 f"corpus {name}: {lost} of {lost + usable} {split} documents have characters that no font here draws: {named}. Add fonts "
                 "with corpus.page.font_dirs=[FOLDER] (Debian: apt-get install fonts-noto-core), let every font be used with "
-                f"corpus.page.font=[] corpus.page.font_px=16, or allow it: corpus.max_refused={lost / (lost + usable):.2f}1"
+                f"corpus.page.font=[] corpus.page.font_px=16, or allow it: corpus.max_refused={ceil(100 * lost / (lost + usable)) / 100}"
             )
         if not usable:
-            split_by = "corpus.held_out_fraction= or corpus.held_out=" if split == "held_out" else "corpus.held_out="
+            split_by = (
+                "corpus.held_out_fraction= or corpus.held_out=" if split == "held_out" else "corpus.held_out="
+            )
             none = "corpus.held_out_pages=0" if split == "held_out" else "corpus.pages=0"
-            raise DataError(f"corpus {name} has no {split} documents: change the split with {split_by}, or build none with {none}")
+            raise DataError(
+                f"corpus {name} has no {split} documents: change the split with {split_by}, or build none with {none}"
+            )
 
 
 def open_workshop(corpus: CorpusConfig) -> Workshop:
@@ -116,4 +142,8 @@ def _hard(text: str) -> tuple[int, ...]:
     """Code points of `text`, ascending, that the pillow engine does not set although a font may have them."""
     from data_pipeline.render.pillow_engine import is_simple
 
-    return tuple(sorted(ord(character) for character in set(text) if not character.isspace() and not is_simple(character)))
+    return tuple(
+        sorted(
+            ord(character) for character in set(text) if not character.isspace() and not is_simple(character)
+        )
+    )

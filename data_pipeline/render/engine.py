@@ -16,10 +16,16 @@ def open_engine(name: str, fonts: FontSet) -> Engine:
         from data_pipeline.render.pango_engine import PangoEngine
 
         return PangoEngine(fonts)
-    except (ImportError, OSError, AttributeError) as error:  # the binding, its library, or a function of it is not there
+    except (
+        ImportError,
+        OSError,
+        AttributeError,
+    ) as error:  # the binding, its library, or a function of it is not there
         if name == "pango":
-            raise DataError(f"corpus.engine=pango: libpango cannot be used ({_first_line(error)}). On Debian or Ubuntu: apt-get install "
-                            "libpangocairo-1.0-0; without root: corpus.engine=pillow, which sets simple scripts only") from None
+            raise DataError(
+                f"corpus.engine=pango: libpango cannot be used ({_first_line(error)}). On Debian or Ubuntu: apt-get install "
+                "libpangocairo-1.0-0; without root: corpus.engine=pillow, which sets simple scripts only"
+            ) from None
         return _pillow(fonts)
 
 
@@ -27,8 +33,10 @@ def describe(engine: Engine) -> str:
     """One line for the user: which engine is used, and what it cannot do."""
     if engine.name == "pango":
         return f"pages are typeset by pango {engine.version}"
-    return (f"pages are typeset by pillow {engine.version}, as libpango is not used here: Latin, Greek, Cyrillic, Armenian and "
-            "Georgian only, one font a page")
+    return (
+        f"pages are typeset by pillow {engine.version}, as libpango is not used here: Latin, Greek, Cyrillic, Armenian and "
+        "Georgian only, one font a page"
+    )
 
 
 def _pillow(fonts: FontSet) -> Engine:

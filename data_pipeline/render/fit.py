@@ -20,8 +20,10 @@ def largest_font(texts: Sequence[str], style: PageStyle, engine: Engine) -> floa
     low, high = round(SMALLEST / STEP), round(style.height / STEP)
     if _fitting(texts, replace(style, font_px=SMALLEST), engine) < FITTING:
         size = max(len(text.encode()) for text in texts)
-        raise DataError(f"a page of {style.width} x {style.height} px is too small for its text of {size} bytes, even in letters of "
-                        f"{SMALLEST} px: use a larger corpus.page.size=, lower corpus.ratios=, or set corpus.page.font_px=")
+        raise DataError(
+            f"a page of {style.width} x {style.height} px is too small for its text of {size} bytes, even in letters of "
+            f"{SMALLEST} px: use a larger corpus.page.size=, lower corpus.ratios=, or set corpus.page.font_px="
+        )
     while high - low > 1:
         middle = (low + high) // 2
         if _fitting(texts, replace(style, font_px=middle * STEP), engine) >= FITTING:
@@ -36,5 +38,7 @@ def _fitting(texts: Sequence[str], style: PageStyle, engine: Engine) -> float:
     whole = 0
     for text in texts:
         drawing = engine.draw(text, style)
-        whole += bool(drawing.missing) or (bool(drawing.lines) and drawing.lines[-1].end >= len(text.rstrip()))
+        whole += bool(drawing.missing) or (
+            bool(drawing.lines) and drawing.lines[-1].end >= len(text.rstrip())
+        )
     return whole / len(texts)

@@ -42,8 +42,10 @@ class FontSet:
         paths = [_dejavu_folder() / name for name in _DEJAVU]
         for folder in font_dirs:
             if not Path(folder).is_dir():
-                raise DataError(f"corpus.page.font_dirs={folder}: there is no such folder. For Noto on Debian or Ubuntu: "
-                                "apt-get install fonts-noto-core; elsewhere name a folder with .ttf files")
+                raise DataError(
+                    f"corpus.page.font_dirs={folder}: there is no such folder. For Noto on Debian or Ubuntu: "
+                    "apt-get install fonts-noto-core; elsewhere name a folder with .ttf files"
+                )
             paths += sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in _ENDINGS)
         faces: dict[str, FontFile] = {}
         for path in paths:
@@ -65,8 +67,10 @@ class FontSet:
         """Raise DataError when a family is not in the set."""
         for family in families:
             if family not in self.faces:
-                raise DataError(f"corpus.page.font={family}: no such font here; there are {', '.join(sorted(self.faces)[:12])}. "
-                                "Name the folder that holds it in corpus.page.font_dirs=[...]")
+                raise DataError(
+                    f"corpus.page.font={family}: no such font here; there are {', '.join(sorted(self.faces)[:12])}. "
+                    "Name the folder that holds it in corpus.page.font_dirs=[...]"
+                )
 
     def only(self, families: Sequence[str]) -> "FontSet":
         """The faces of these families alone, in this order."""
@@ -95,13 +99,19 @@ class FontSet:
 
 def visible_code_points(text: str) -> frozenset[int]:
     """Code points of `text` that must have a glyph: not whitespace, controls or format characters."""
-    return frozenset(ord(char) for char in set(text) if not char.isspace() and unicodedata.category(char) not in ("Cf", "Cc"))
+    return frozenset(
+        ord(char)
+        for char in set(text)
+        if not char.isspace() and unicodedata.category(char) not in ("Cf", "Cc")
+    )
 
 
 def _dejavu_folder() -> Path:
     spec = find_spec("matplotlib")
     if spec is None or spec.origin is None:
-        raise DataError("the default fonts come with matplotlib, which is not installed: pip install matplotlib")
+        raise DataError(
+            "the default fonts come with matplotlib, which is not installed: pip install matplotlib"
+        )
     return Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf"
 
 
@@ -110,16 +120,23 @@ def _regular_faces(path: Path) -> list[FontFile]:
     from fontTools.ttLib import TTCollection, TTFont, TTLibError
 
     try:
-        fonts = list(TTCollection(path, lazy=True)) if path.suffix.lower() == ".ttc" else [TTFont(path, lazy=True)]
+        fonts = (
+            list(TTCollection(path, lazy=True))
+            if path.suffix.lower() == ".ttc"
+            else [TTFont(path, lazy=True)]
+        )
         faces = []
         for index, font in enumerate(fonts):
             name, style = font["name"], font["OS/2"]
             family = str(name.getName(1, 3, 1) or name.getDebugName(1) or "")
             sub_family = str(name.getDebugName(2) or "Regular")
-            regular = style.usWeightClass == 400 and style.usWidthClass == 5 and sub_family in ("Regular", "Book", "Roman")
+            upright = sub_family in ("Regular", "Book", "Roman") and font["post"].italicAngle == 0
+            regular = style.usWeightClass == 400 and style.usWidthClass == 5 and upright
             cmap = font.getBestCmap()
             if regular and family and cmap:
                 faces.append(FontFile(family, path, index, frozenset(cmap)))
         return faces
     except (TTLibError, OSError, KeyError, AttributeError) as error:
-        raise DataError(f"{path}: cannot be read as a font ({error}); take it out of the corpus.page.font_dirs folder") from None
+        raise DataError(
+            f"{path}: cannot be read as a font ({error}); take it out of the corpus.page.font_dirs folder"
+        ) from None

@@ -20,7 +20,11 @@ from data_pipeline.render.page import Drawing, Line, PageStyle
 
 _UNIT = 1024  # Pango units in a pixel
 _MINIMUM = 15000  # encoded as Pango does: 1.50.0
-_ALIGN = {"left": pangocffi.Alignment.LEFT, "center": pangocffi.Alignment.CENTER, "right": pangocffi.Alignment.RIGHT}
+_ALIGN = {
+    "left": pangocffi.Alignment.LEFT,
+    "center": pangocffi.Alignment.CENTER,
+    "right": pangocffi.Alignment.RIGHT,
+}
 _ALIGN["justify"] = pangocffi.Alignment.LEFT
 
 _pango, _ffi = pangocffi.pango, pangocffi.ffi
@@ -64,7 +68,9 @@ class _Canvas:
         self._ink = np.frombuffer(self._surface.get_data(), np.uint8).reshape(height, -1)[:, :width]
         self._context = _pango.pango_font_map_create_context(font_map)
         options = cairocffi.FontOptions(
-            antialias=cairocffi.ANTIALIAS_GRAY, hint_style=cairocffi.HINT_STYLE_SLIGHT, hint_metrics=cairocffi.HINT_METRICS_ON
+            antialias=cairocffi.ANTIALIAS_GRAY,
+            hint_style=cairocffi.HINT_STYLE_SLIGHT,
+            hint_metrics=cairocffi.HINT_METRICS_ON,
         )
         cairo = pangocairocffi.pangocairo
         self._drawing_context = self._cairo._pointer
@@ -73,7 +79,9 @@ class _Canvas:
         self._layout = _pango.pango_layout_new(self._context)
         _pango.pango_layout_set_wrap(self._layout, pangocffi.WrapMode.WORD_CHAR.value)
         attributes = _pango.pango_attr_list_new()
-        _pango.pango_attr_list_insert(attributes, _pango.pango_attr_insert_hyphens_new(0))  # no ink that is not in the text
+        _pango.pango_attr_list_insert(
+            attributes, _pango.pango_attr_insert_hyphens_new(0)
+        )  # no ink that is not in the text
         _pango.pango_layout_set_attributes(self._layout, attributes)
 
     def draw(self, text: str, style: PageStyle, fonts: FontSet) -> Drawing:
@@ -87,12 +95,16 @@ class _Canvas:
         self._surface.flush()
         missing: tuple[int, ...] = ()
         if _pango.pango_layout_get_unknown_glyphs_count(self._layout):
-            missing = fonts.missing(text) or (0xFFFD,)  # covered by some font, yet not drawn: no code point to blame
+            missing = fonts.missing(text) or (
+                0xFFFD,
+            )  # covered by some font, yet not drawn: no code point to blame
         return Drawing(255 - self._ink, tuple(lines), clusters, starts, missing)
 
     def _set(self, data: bytes, style: PageStyle) -> None:
         layout = self._layout
-        _pango.pango_context_set_language(self._context, _pango.pango_language_from_string(style.language.encode()))
+        _pango.pango_context_set_language(
+            self._context, _pango.pango_language_from_string(style.language.encode())
+        )
         _pango.pango_layout_context_changed(layout)
         _pango.pango_layout_set_font_description(layout, _font(style.family, style.font_px))
         _pango.pango_layout_set_width(layout, style.text_width * _UNIT)
@@ -126,7 +138,9 @@ class _Canvas:
         _pango.pango_layout_iter_free(iterator)
         return lines
 
-    def _clusters(self, characters: "_Characters", style: PageStyle, lines: int) -> tuple[np.ndarray, np.ndarray]:
+    def _clusters(
+        self, characters: "_Characters", style: PageStyle, lines: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """float64 [n, 4] rectangles and int64 [n] first characters of the clusters in the first `lines` lines."""
         rectangles, starts = [], []
         box, number = _ffi.new("PangoRectangle *"), 0
@@ -176,7 +190,9 @@ def _font_map(fonts: FontSet) -> Any:
     config = fontconfig.FcConfigCreate()
     for path in sorted({face.path for face in fonts.faces.values()}):
         if not fontconfig.FcConfigAppFontAddFile(config, str(path).encode()):
-            raise DataError(f"{path}: fontconfig cannot read this font; take it out of the corpus.page.font_dirs folder")
+            raise DataError(
+                f"{path}: fontconfig cannot read this font; take it out of the corpus.page.font_dirs folder"
+            )
     font_map = pangocairocffi.pangocairo.pango_cairo_font_map_new()
     pangoft2.pango_fc_font_map_set_config(_extra.cast("void *", _address(font_map)), config)
     return _ffi.cast("PangoFontMap *", _address(font_map))

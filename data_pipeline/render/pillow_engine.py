@@ -17,7 +17,9 @@ from data_pipeline.errors import DataError
 from data_pipeline.render.fonts import FontSet, visible_code_points
 from data_pipeline.render.page import Drawing, Line, PageStyle
 
-SIMPLE_SCRIPTS = frozenset({"Latn", "Grek", "Cyrl", "Armn", "Geor", "Zyyy"})  # Zyyy: digits, punctuation, symbols
+SIMPLE_SCRIPTS = frozenset(
+    {"Latn", "Grek", "Cyrl", "Armn", "Geor", "Zyyy"}
+)  # Zyyy: digits, punctuation, symbols
 _PAPER, _INK = 255, 0
 
 
@@ -36,18 +38,20 @@ class PillowEngine:
         missing = self._missing(text, style)
         if missing:
             return Drawing(np.asarray(image), (), np.zeros((0, 4)), np.zeros(0, np.int64), missing)
-        font = _sized(str(self._fonts.faces[style.family].path), self._fonts.faces[style.family].index, style.font_px)
+        font = _sized(
+            str(self._fonts.faces[style.family].path), self._fonts.faces[style.family].index, style.font_px
+        )
         ascent, descent = font.getmetrics()
         pitch = round((ascent + descent) * style.line_spacing)
         pen, lines, rectangles, starts = ImageDraw.Draw(image), [], [], []
         top = style.origin[1]
         for start, end in _broken(text, font, style.text_width):
             widths = [_advance(font, character) for character in text[start:end]]
-            x, used = style.origin[0], sum(widths)
+            used = sum(widths)
             if top + ascent + descent > style.bottom or used > style.text_width + 1:
                 break
-            x += {"center": (style.text_width - used) / 2, "right": style.text_width - used}.get(style.align, 0)
-            x = round(x)
+            spare = {"center": (style.text_width - used) // 2, "right": style.text_width - used}
+            x = style.origin[0] + spare.get(style.align, 0)
             lines.append(Line(start, end, x, top, x + used, top + ascent + descent))
             for number, width in enumerate(widths, start):
                 pen.text((x, top + ascent), text[number], font=font, fill=_INK, anchor="ls")
@@ -55,12 +59,20 @@ class PillowEngine:
                 starts.append(number)
                 x += width
             top += pitch
-        return Drawing(np.asarray(image), tuple(lines), np.array(rectangles, np.float64).reshape(-1, 4), np.array(starts, np.int64), ())
+        return Drawing(
+            np.asarray(image),
+            tuple(lines),
+            np.array(rectangles, np.float64).reshape(-1, 4),
+            np.array(starts, np.int64),
+            (),
+        )
 
     def _missing(self, text: str, style: PageStyle) -> tuple[int, ...]:
         """Code points that this engine must not or cannot draw in the page's one font."""
         if style.align == "justify":
-            raise DataError("corpus.page.align=justify needs corpus.engine=pango; pillow has left, center and right")
+            raise DataError(
+                "corpus.page.align=justify needs corpus.engine=pango; pillow has left, center and right"
+            )
         if style.family not in self._fonts.faces:
             return tuple(sorted(visible_code_points(text)))
         needed = visible_code_points(text)

@@ -3,6 +3,8 @@
 `load` is the only entry: the documents of one side (train or held_out) of a corpus, in a fixed order.
 """
 
+from collections.abc import Sequence
+
 from data_pipeline.config import CorpusConfig
 from data_pipeline.sources import austen, folder, udhr
 from data_pipeline.sources.document import Document, Provenance
@@ -13,6 +15,7 @@ __all__ = ["Document", "Provenance", "load", "provenance"]
 
 def load(corpus: CorpusConfig, side: str) -> list[Document]:
     """Documents of `side` ("train" or "held_out") in a fixed order; raises DataError for an unusable source."""
+    documents: Sequence[Document]
     if corpus.source == "austen":
         documents = austen.novels()
     elif corpus.source == "udhr":

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 # Never visible on a page, so a reader cannot give them back: controls, soft hyphens, byte order marks, bidi marks.
 # The joiners U+200C and U+200D stay: they change the shapes of their neighbours.
-_INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
+)
 _BLANK_LINES = re.compile(r"\n[^\S\n]*\n\s*")
 
 

@@ -19,16 +19,22 @@ def files(path: str, language: str, license_name: str) -> list[Document]:
         raise DataError(f"corpus.path={path}: there is no such folder; name the folder that holds the texts")
     found = sorted(file for file in root.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
     if not found:
-        raise DataError(f"corpus.path={path}: holds no {' or '.join(ENDINGS)} file; add texts or name another folder")
+        raise DataError(
+            f"corpus.path={path}: holds no {' or '.join(ENDINGS)} file; add texts or name another folder"
+        )
     documents = []
     for file in found:
         try:
             text = "\n".join(paragraphs(file.read_text(encoding="utf-8")))
         except UnicodeDecodeError as error:
-            raise DataError(f"{file}: is not UTF-8 (byte {error.start}); convert it, or move it out of corpus.path") from None
+            raise DataError(
+                f"{file}: is not UTF-8 (byte {error.start}); convert it, or move it out of corpus.path"
+            ) from None
         if text:
             name = file.relative_to(root)
-            documents.append(Document(text, language, main_script(text), name.as_posix(), license_name, name.parts[0]))
+            documents.append(
+                Document(text, language, main_script(text), name.as_posix(), license_name, name.parts[0])
+            )
     if not documents:
         raise DataError(f"corpus.path={path}: its {len(found)} files hold no text")
     return documents

@@ -31,11 +31,12 @@ class Passages:
         data, (starts, ends) = self._data[number], self._word_breaks(number)
         last = max(len(data) - budget, 0)
         if offset > last:  # too near the end for a full passage: take one that ends with the document's end
-            begin = int(starts[min(np.searchsorted(starts, last), len(starts) - 1)])
+            begin = int(starts[min(int(np.searchsorted(starts, last)), len(starts) - 1)])
         else:
             begin = int(starts[np.searchsorted(starts, offset, side="right") - 1])
-        end = int(ends[np.searchsorted(ends, begin + budget, side="right") - 1])
-        if end <= begin:
+        whole = int(np.searchsorted(ends, begin + budget, side="right"))
+        end = int(ends[whole - 1]) if whole else 0
+        if end <= begin:  # one word is longer than the budget
             return self.documents[number], data[begin : begin + budget].decode("utf-8", errors="ignore")
         return self.documents[number], data[begin:end].decode().strip()
 
@@ -52,8 +53,6 @@ class Passages:
                 ends = np.append(spaces, len(self._data[number]))
             self._breaks[number] = starts, ends
         return self._breaks[number]
-
-
 
 
 def _character_breaks(text: str) -> np.ndarray:

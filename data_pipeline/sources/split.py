@@ -7,7 +7,9 @@ from data_pipeline.errors import DataError
 from data_pipeline.sources.document import Document
 
 
-def on_side(documents: Sequence[Document], side: str, named: Sequence[str], fraction: float) -> list[Document]:
+def on_side(
+    documents: Sequence[Document], side: str, named: Sequence[str], fraction: float
+) -> list[Document]:
     """Documents on `side` ("train" or "held_out").
 
     Held out are the families in `named`, else the `fraction` of all families whose names hash lowest: at least one

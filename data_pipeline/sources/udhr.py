@@ -10,6 +10,7 @@ another language's words.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -26,7 +27,8 @@ def provenance() -> Provenance:
     return Provenance("gflanguages", version("gflanguages"), "Apache-2.0")
 
 
-def declarations() -> list[Document]:
+@cache  # both sides of a split ask for them
+def declarations() -> tuple[Document, ...]:
     """One document a language, ordered by its key ("ar_Arab"). Raises DataError without gflanguages."""
     try:
         from gflanguages import LoadLanguages
@@ -36,10 +38,12 @@ def declarations() -> list[Document]:
     texts = {key: _text(languages[key].sample_text) for key in sorted(languages)}
     texts = {key: text for key, text in texts.items() if len(text) >= MIN_CHARACTERS}
     family = families(texts)
-    return [
-        Document(text, languages[key].language, languages[key].script, f"udhr/{key}", "Apache-2.0", family[key])
+    return tuple(
+        Document(
+            text, languages[key].language, languages[key].script, f"udhr/{key}", "Apache-2.0", family[key]
+        )
         for key, text in texts.items()
-    ]
+    )
 
 
 def families(texts: Mapping[str, str], shared: int = SHARED) -> dict[str, str]:
