@@ -7,7 +7,7 @@ floors:
     shuffled     page i's text against what was generated from page i + 1 of the same source. Generation depends on the
                  page alone, so this is exactly the score with wrong pages, at no further cost.
     blank        against what is generated from an empty page: what the language model says unprompted.
-    random text  pages of words drawn by lot, right page: nothing to guess, so it shows what is really read off the page.
+    random text  pages of words or signs drawn by lot, right page: nothing to guess, so it shows what is really read off the page.
 
 Ranks share the pages. Checkpoints do not depend on the layout, so evaluation needs data parallelism only.
 """
@@ -46,8 +46,8 @@ class Evaluation:
 
     @property
     def image_gain(self) -> float:
-        """Mean over the sources, nats a token."""
-        return float(np.mean([row["image_gain"] for row in self.curve]))
+        """Of the source with the least text per vision token, in nats a token, as the training log has it."""
+        return float(min(self.curve, key=lambda row: row["bytes_per_vision_token"])["image_gain"])
 
     @property
     def sample_choice(self) -> str:

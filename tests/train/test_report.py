@@ -18,7 +18,6 @@ from train.report.summary import headline
 from train.report.svg import Scale, round_ticks, short, spread
 
 CONFIG = "run:\n  name: {name}\n  directory: /home/somebody/secret/runs\nmodel:\n  name: tiny\nseed: 0\n"
-GLYPH_WEIGHTS = "stage:\n  objective:\n    patch_glyphs: 1.0\n    token_glyphs: 0.5\n"
 
 
 def write_stage(
@@ -27,7 +26,7 @@ def write_stage(
     """A stage's folder as `python -m train` leaves it; the losses follow the shape of a real run."""
     folder.mkdir(parents=True)
     noise = random.Random(folder.name)
-    (folder / "config.yaml").write_text(CONFIG.format(name=folder.name) + GLYPH_WEIGHTS)
+    (folder / "config.yaml").write_text(CONFIG.format(name=folder.name))
     (folder / "overrides.txt").write_text(f"stage={folder.name}\nseed=0\n")
     (folder / "status.json").write_text(
         json.dumps({"state": state, "step": steps, "parameters": {"total": 1_310_720}})
@@ -48,9 +47,7 @@ def write_stage(
                     "patch_glyphs": 3.2 * math.exp(-step / (0.1 * steps)) + 0.2 + noise.gauss(0, 0.03),
                     "token_glyphs": 3.4 * math.exp(-step / (0.25 * steps)) + 0.3 + noise.gauss(0, 0.03),
                 }
-                row["loss"] += (
-                    1.0 * row["patch_glyphs"] + 0.5 * row["token_glyphs"]
-                )  # as the engine adds them up
+                row["objective"] = row["loss"] + row["patch_glyphs"] + row["token_glyphs"]
             file.write(json.dumps(row) + "\n")
             if step % max(1, steps // 16) == 0:
                 gain = 8.4 * learned if reads else 0.01
@@ -181,9 +178,7 @@ def test_report_json_holds_the_promised_keys_and_figures(run_folder: Path) -> No
     encoder = report["stages"][0]
     assert (encoder["steps"], encoder["pages"], encoder["tokens"]) == (64, 16 * 64, 420 * 64)
     assert encoder["seconds"] == pytest.approx(64 * 0.06, abs=0.1)
-    assert encoder["first_loss"] == pytest.approx(
-        4.7 * math.exp(-1 / (0.04 * 64)) + 1.9, abs=0.4
-    )  # without the glyph maps
+    assert encoder["first_loss"] == pytest.approx(4.7 * math.exp(-1 / (0.04 * 64)) + 1.9, abs=0.4)
     assert encoder["last_loss"] == pytest.approx(0.3, abs=0.2)
     assert report["tokens_per_second"] == pytest.approx(420 / 0.06, rel=0.02)
     assert report["image_gain"] == 8.48 and report["missing"] == []
@@ -273,6 +268,18 @@ def test_marks_restore_both_texts() -> None:
         said = re.sub(r"<ins>.*?</ins>", "", found)
         said = re.sub(r'<mark title="the page says “(.*?)”">.*?</mark>', r"\1", said)
         assert re.sub(r"<[^>]+>", "", said) == reference
+
+
+def test_a_text_that_is_all_wrong_is_not_marked_letter_by_letter(run_folder: Path) -> None:
+    evaluation = json.loads((run_folder / "evaluation.json").read_text())
+    before = write_report(run_folder).read_text().count("<mark")
+    evaluation["samples"][1] |= {"precision": 0.3, "hypothesis": "<and> the and the"}
+    (run_folder / "evaluation.json").write_text(json.dumps(evaluation))
+    page = write_report(run_folder).read_text()
+    assert (
+        "Too far off to mark" in page and "&lt;and&gt; the and the" in page and page.count("<mark") < before
+    )
+    assert page.count("<details open>") == 1
 
 
 def test_texts_of_pages_cannot_break_out_into_the_html(run_folder: Path) -> None:

@@ -64,7 +64,9 @@ def _draw(rows: Sequence[Row], width: float, height: float, kind: str) -> str:
         if points:
             _plot(drawing, series, points, x, y)
             ends.append((y(points[-1][1][series.key]), series))
-    for place, (_, series) in zip(spread([end for end, _ in ends], 18, top + 4, bottom), ends, strict=True):
+    for place, (_, series) in zip(
+        spread([end for end, _ in ends], 18, top + 4, bottom - 8), ends, strict=True
+    ):
         drawing.text(right + 14, place + 4.5, series.label, f"end {series.css}")
     said = "; ".join(
         f"{row['bytes_per_vision_token']:.1f} bytes a token: "

@@ -74,17 +74,11 @@ def learning_figures(run: Run) -> list[tuple[str, str, str]]:
 def training_line(run: Run, key: str) -> list[list[Point]]:
     """For each stage (pages since the run began, value) of its optimiser steps, averaged into at most POINTS
     points.
-
-    "loss" is the text's alone, in nats a token.
     """
     segments = []
     for stage, before, _ in run.offsets():
-        values = ((row, stage.text_loss(row) if key == "loss" else row.get(key)) for row in stage.steps)
-        own = [
-            (before + float(row.get("pages") or 0), float(value))
-            for row, value in values
-            if value is not None
-        ]
+        rows = (row for row in stage.steps if row.get(key) is not None)
+        own = [(before + float(row.get("pages") or 0), float(row[key])) for row in rows]
         segments.append(thin(own, _bend(total_pages(run))))
     return segments
 

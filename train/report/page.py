@@ -107,10 +107,10 @@ def _tiles(run: Run, summary: dict[str, Any]) -> str:
                 f"about {reference_ratio(row):.1f} large-vocabulary text tokens",
             )
         )
-    if summary["image_gain"] is not None:
-        tiles.append(
-            (f"{summary['image_gain']:.2f}", "image gain, nats", "wrong page − right page; 0 = never looks")
-        )
+        if row.get("image_gain") is not None:
+            tiles.append(
+                (f"{row['image_gain']:.2f}", "image gain, nats", "wrong page − right page; 0 = never looks")
+            )
     pages, seconds = sum(s["pages"] for s in summary["stages"]), sum(s["seconds"] for s in summary["stages"])
     if pages:
         speed = f"{summary['pages_per_second']:.0f} pages/s" if summary["pages_per_second"] else ""

@@ -9,6 +9,7 @@ from typing import Any
 from rapidfuzz.distance import Levenshtein
 
 VISIBLE = {" ": "␣", "\n": "⏎\n"}  # how whitespace is shown where it is the error itself
+MARKED_FROM = 0.5  # precision below which the shortest edit script is a coincidence, not an account of errors
 LEGEND = (
     '<p class="legend"><span><mark>x</mark> read wrongly (hover: what the page says)</span>'
     "<span><ins>x</ins> read, but not on the page</span><span><del>x</del> on the page, not read</span></p>"
@@ -65,13 +66,21 @@ def _card(sample: Mapping[str, Any], folder: Path) -> str:
     picture = (
         f'<img src="{source}" alt="{alternative}">' if source else '<div class="lost">picture not found</div>'
     )
-    read = marked(reference, hypothesis) if hypothesis else '<span class="none">(nothing was read)</span>'
+    score = float(sample["precision"])
+    marks = score >= MARKED_FROM
+    read = marked(reference, hypothesis) if marks else escape(hypothesis)
+    read = read if hypothesis else '<span class="none">(nothing was read)</span>'
+    note = (
+        ""
+        if marks
+        else '<p class="none">Too far off to mark single letters: what agrees may do so by chance.</p>'
+    )
     return (
-        f'<article class="card"><figure>{picture}</figure><div class="text">'
-        f'<p class="tag"><b>{escape(str(sample.get("choice", "")))}</b> <span>{100 * float(sample["precision"]):.0f} %</span></p>'
-        f'<p class="read">{read}</p>'
-        f'<details><summary>what the page says</summary><p class="read said">{escape(reference)}</p></details>'
-        "</div></article>"
+        f'<article class="card"><figure>{picture}</figure>'
+        f'<p class="tag"><b>{escape(str(sample.get("choice", "")))}</b> <span>{100 * score:.0f} %</span></p>'
+        f'<p class="read{"" if marks else " off"}">{read}</p>{note}'
+        f"<details{'' if marks else ' open'}><summary>what the page says</summary>"
+        f'<p class="read said">{escape(reference)}</p></details></article>'
     )
 
 

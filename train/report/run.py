@@ -45,16 +45,6 @@ class Stage:
         """Time in training steps: without evaluation, saving and starting."""
         return float(sum(row.get("seconds") or 0.0 for row in self.steps))
 
-    def text_loss(self, row: dict[str, Any]) -> float | None:
-        """Nats a text token of one step: what was minimised less the weighted glyph-map losses that are
-        logged beside it.
-        """
-        if row.get("loss") is None:
-            return None
-        weights = (self.config.get("stage") or {}).get("objective") or {}
-        maps = ((row.get(name), weights.get(name)) for name in ("patch_glyphs", "token_glyphs"))
-        return float(row["loss"]) - sum(value * weight for value, weight in maps if value and weight)
-
     def place(self, step: int) -> tuple[float, float]:
         """(pages, seconds) since this stage began, at the end of `step`."""
         pages, seconds = 0.0, 0.0
@@ -69,7 +59,7 @@ class Stage:
 
         Losses are nats a text token; glyph-map losses are not in them.
         """
-        losses = [loss for row in self.steps if (loss := self.text_loss(row)) is not None]
+        losses = [row["loss"] for row in self.steps if row.get("loss") is not None]
         tail = losses[-20:]
         return {
             "name": self.name,

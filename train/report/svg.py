@@ -114,12 +114,12 @@ class Drawing:
         if shape == "circle":
             self.parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.2" class="{kind}">{tip}</circle>')
             return
-        corners: list[Point] = {
+        shapes: dict[str, list[Point]] = {
             "diamond": [(0, -5.4), (5.4, 0), (0, 5.4), (-5.4, 0)],
             "square": [(-3.8, -3.8), (3.8, -3.8), (3.8, 3.8), (-3.8, 3.8)],
             "triangle": [(-4, -4), (4, -4), (0, 3)],
-        }[shape]
-        points = _join([(x + dx, y + dy) for dx, dy in corners])
+        }
+        points = _join([(x + dx, y + dy) for dx, dy in shapes[shape]])
         self.parts.append(f'<polygon points="{points}" class="{kind}">{tip}</polygon>')
 
     def render(self, title: str, description: str, kind: str = "") -> str:
