@@ -154,17 +154,25 @@ def _line_boxes(text: str, drawing: Drawing) -> tuple[Box, ...]:
 
 def _word_boxes(text: str, drawing: Drawing) -> tuple[Box, ...]:
     """Boxes of the words, in the order of the text: on each line the hull of the clusters that belong to a word."""
+    words = [
+        (line.start + word.start(), line.start + word.end())
+        for line in drawing.lines
+        for word in re.finditer(r"\S+", text[line.start : line.end])
+    ]
     order = np.argsort(drawing.starts, kind="stable")
-    starts, clusters = drawing.starts[order], drawing.clusters[order]
-    boxes = []
-    for line in drawing.lines:
-        for word in re.finditer(r"\S+", text[line.start : line.end]):
-            first, last = np.searchsorted(starts, (line.start + word.start(), line.start + word.end()))
-            if last > first:
-                hull = clusters[first:last]
-                low, high = hull[:, :2].min(axis=0), hull[:, 2:].max(axis=0)
-                boxes.append(Box("word", word.group(), *_rounded(*low, *high)))
-    return tuple(boxes)
+    bounds = np.searchsorted(drawing.starts[order], np.array(words, np.int64).reshape(-1, 2))
+    clusters = np.append(
+        drawing.clusters[order], np.zeros((1, 4)), axis=0
+    )  # reduceat needs a row at each bound
+    low = np.minimum.reduceat(clusters[:, :2], bounds.ravel())[::2] if words else clusters[:0, :2]
+    high = np.maximum.reduceat(clusters[:, 2:], bounds.ravel())[::2] if words else clusters[:0, 2:]
+    corners = np.concatenate([low, high], axis=1).round(2).tolist()
+    drawn = (bounds[:, 1] > bounds[:, 0]).tolist()
+    return tuple(
+        Box("word", text[start:end], *corner)
+        for (start, end), corner, inked in zip(words, corners, drawn, strict=True)
+        if inked
+    )
 
 
 def _rounded(*corners: float) -> tuple[float, float, float, float]:
