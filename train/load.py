@@ -70,9 +70,8 @@ def run_folder_of(path: Path) -> Path:
             return folder
     inside = sorted(found.parent.name for found in path.glob("*/config.yaml"))
     if inside:
-        raise UserError(
-            f"checkpoint={path} holds several runs: choose one, checkpoint={path / inside[-1]} (or {', '.join(inside)})"
-        )
+        choices = " or ".join(f"checkpoint={path / name}" for name in inside)
+        raise UserError(f"checkpoint={path} is no run itself but holds some; choose {choices}")
     raise UserError(
         f"checkpoint={path}: no run here (no config.yaml); give the folder that `python -m train` wrote"
     )

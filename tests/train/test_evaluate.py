@@ -257,7 +257,7 @@ def test_run_folders_are_found_and_mistakes_named(tmp_path: Path) -> None:
     assert run_folder_of(step).samefile(step.parents[1]) and run_folder_of(step.parent).samefile(
         step.parents[1]
     )
-    with pytest.raises(UserError, match="choose one, checkpoint=.*pretrain"):
+    with pytest.raises(UserError, match="choose checkpoint=.*pretrain"):
         run_folder_of(tmp_path / "smoke")
     with pytest.raises(UserError, match="no such folder"):
         run_folder_of(tmp_path / "nothing")
