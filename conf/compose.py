@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from conf.errors import ConfigError
-from conf.faults import Faults
+from conf.faults import Faults, is_addition
 from conf.overrides import parse, quote_elements
 
 FOLDER = Path(__file__).resolve().parent  # the same files in a checkout and in an installed package
@@ -48,7 +48,10 @@ class Composer:
         """The configuration that `overrides` select, not yet resolved. Raises ConfigError."""
         parsed = parse(overrides)
         for override in parsed:
-            if fault := self.faults.of_prefix(override):
+            fault = self.faults.of_prefix(override)
+            if fault is None and isinstance(override.value(), list):  # OmegaConf lets [{a: 1}] pass as texts
+                fault = self.faults.of_value(override)
+            if fault:
                 raise ConfigError(fault)
             if override.is_sweep_override():
                 raise ConfigError(
@@ -92,7 +95,15 @@ class Composer:
         groups = list(self.defaults)
         with self._session([]):
             loader = GlobalHydra.instance().config_loader()
-            return {group: loader.get_group_options(group, ObjectType.CONFIG) for group in groups}
+            found = {}
+            for group in groups:
+                found[group] = loader.get_group_options(group, ObjectType.CONFIG, self.config_name, self._search)
+            return found
+
+    @property
+    def _search(self) -> list[str]:
+        """The override that makes Hydra look into the user's folder as well."""
+        return [f"hydra.searchpath=['file://{self.extra_folder.resolve()}']"] if self.extra_folder else []
 
     def _hydra(self, overrides: Sequence[str]) -> DictConfig:
         """Hydra's composition, plus the entries that `+` adds to dictionaries.
@@ -102,7 +113,7 @@ class Composer:
         added = [
             item
             for item in parse(overrides)
-            if item.is_add() and self.faults.in_dictionary(item.key_or_group)
+            if is_addition(item) and self.faults.in_dictionary(item.key_or_group)
         ]
         entries = [item.input_line for item in added]
         rest = [text for text in map(quote_elements, overrides) if text not in entries]
@@ -118,9 +129,8 @@ class Composer:
     @contextmanager
     def _session(self, overrides: Sequence[str]) -> Iterator[DictConfig]:
         """A composition while Hydra, a process-wide singleton, is initialised for it."""
-        extra = [f"hydra.searchpath=['file://{self.extra_folder.resolve()}']"] if self.extra_folder else []
         with initialize_config_dir(str(FOLDER), version_base="1.3", job_name=self.config_name):
-            yield hydra_compose(self.config_name, [*overrides, *extra], return_hydra_config=True)
+            yield hydra_compose(self.config_name, [*overrides, *self._search], return_hydra_config=True)
 
 
 def compose(config_name: str, schema: type[SchemaT], overrides: Sequence[str] = ()) -> SchemaT:

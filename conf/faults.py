@@ -36,7 +36,7 @@ class Faults:
             schemas.option_type(self.schema, name.rpartition(".")[0] or "?")
         ):
             return f"{typed}: an option cannot be removed. Write {name}=VALUE to change it."
-        if override.is_add() and not self.in_dictionary(name):
+        if is_addition(override) and not self.in_dictionary(name):
             if schemas.option_type(self.schema, name) is None and name not in self.choices():
                 return f"{typed}: " + self._unknown(name)
             return f"{typed}: {name} exists already. Write it without the +: {name}={override.value()}"
@@ -50,7 +50,7 @@ class Faults:
         if name in self.choices() and not isinstance(value, dict):
             return self._of_choice(name, value)
         fault = self._of_option(name, value, typed)
-        return fault if fault or override.is_add() else self._of_entry(name, typed)
+        return fault if fault or is_addition(override) else self._of_entry(name, typed)
 
     def in_dictionary(self, name: str) -> bool:
         """Whether `name` lies in a dictionary, where new names may be added."""
@@ -102,3 +102,8 @@ class Faults:
         guesses = schemas.nearest(name, [*schemas.option_paths(self.schema), *groups])
         hint = f"Did you mean {' or '.join(guesses)}?" if guesses else "--help lists them all."
         return f"there is no option {name}. {hint}"
+
+
+def is_addition(override: Override) -> bool:
+    """Whether an override was typed with `+` or `++`."""
+    return bool(override.is_add() or override.is_force_add())

@@ -57,7 +57,12 @@ def is_section(kind: Any) -> bool:
 
 
 def accepts(kind: Any, value: Any) -> bool:
-    """Whether OmegaConf takes `value` for an option of this type."""
+    """Whether `value` can be an option of this type: as OmegaConf sees it, but also inside lists, where it looks away."""
+    bare = _without_none(kind)
+    if get_origin(bare) is list and isinstance(value, list):
+        return all(accepts(get_args(bare)[0], element) for element in value)
+    if bare in WORDS and isinstance(value, dict | list):
+        return False
     trial = OmegaConf.structured(dataclasses.make_dataclass("Trial", [("option", kind)]))
     try:
         OmegaConf.update(trial, "option", value)
