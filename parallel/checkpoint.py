@@ -38,7 +38,9 @@ def save(root: Path, step: int, pieces: Sequence[Piece], extra: dict[str, Any], 
     `extra` must be JSON. A kill at any moment leaves the folders that were there before.
     """
     if keep < 1:
-        raise CheckpointError(f"Keeping {keep} checkpoints would delete the one just written: keep 1 or more.")
+        raise CheckpointError(
+            f"Keeping {keep} checkpoints would delete the one just written: keep 1 or more."
+        )
     root, rank = Path(root), dist.get_rank()
     final = root / f"step-{step:08d}"
     name = _agree(f"{final.name}.tmp-{uuid.uuid4().hex[:8]}")
@@ -148,7 +150,10 @@ def _agree(value: Any) -> Any:
 
 
 def _manifest(folder: Path, step: int) -> dict[str, Any]:
-    files = {file.name: {"bytes": file.stat().st_size, "crc32": _checksum(file)} for file in sorted(folder.iterdir())}
+    files = {
+        file.name: {"bytes": file.stat().st_size, "crc32": _checksum(file)}
+        for file in sorted(folder.iterdir())
+    }
     return {
         "format": FORMAT,
         "step": step,

@@ -45,7 +45,10 @@ PRIVATE = (
     ("deepspeed.runtime.zero.stage_1_and_2", "DeepSpeedZeroOptimizer._lazy_init_hp_params_optimizer_state"),
     ("deepspeed.runtime.zero.stage_1_and_2", "DeepSpeedZeroOptimizer.update_lp_params"),
     ("deepspeed.runtime.zero.stage_1_and_2", "DeepSpeedZeroOptimizer.zero_grad"),
-    ("deepspeed.runtime.zero.stage_1_and_2", "DeepSpeedZeroOptimizer.finalize_gradient_accumulation_boundary"),
+    (
+        "deepspeed.runtime.zero.stage_1_and_2",
+        "DeepSpeedZeroOptimizer.finalize_gradient_accumulation_boundary",
+    ),
     ("deepspeed.runtime.zero.stage_1_and_2", "DeepSpeedZeroOptimizer._release_preflattened_grad_buffers"),
 )
 

@@ -30,5 +30,10 @@ def use_device(local_rank: int, world: int) -> torch.device:
         torch.cuda.set_device(local_rank)
     elif "OMP_NUM_THREADS" not in os.environ:
         neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", world))
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // neighbours))
+        torch.set_num_threads(max(1, _cores() // neighbours))
     return device()
+
+
+def _cores() -> int:
+    """Cores this process may run on; a batch system often gives fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

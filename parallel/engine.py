@@ -11,7 +11,7 @@ auxiliary losses that megatron-core's routers add in backward are averaged over 
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ import torch.distributed as dist
 from megatron.core import parallel_state
 from megatron.core.pipeline_parallel import get_forward_backward_func
 
-from parallel import deepspeed_compat, resume
+from parallel import deepspeed_compat, prepare, resume
 from parallel.device import device
 from parallel.errors import MissingGradient, ParallelError
 from parallel.options import EngineOptions, check
@@ -86,16 +86,16 @@ class Engine:
         check(topology, options)
         self.module, self.options, self.topology = module.to(device()), options, topology
         self._objective = objective
-        self._names = _trainable_names(module, groups)
-        masters = _exact_masters(self._names, options)
+        self._names = prepare.trainable_names(module, groups)
+        masters = prepare.exact_masters(self._names, options)
         deepspeed_compat.register_experts(module)
         trainable = [{**group, "params": [p for p in group["params"] if p.requires_grad]} for group in groups]
         self.optimizer = optimizer(deepspeed_compat.parameter_groups([g for g in trainable if g["params"]]))
-        _leave_gradients_to_the_engine(module)
+        prepare.leave_gradients_to_the_engine(module)
         self._deepspeed = deepspeed_compat.initialize(module, self.optimizer, options)
         for param, value in masters.items():
             deepspeed_compat.scatter(param, None, value)
-        self._hooks = _sum_over_sequence_parts(self._names, topology)
+        self._hooks = prepare.sum_over_sequence_parts(self._names, topology)
         self._reached: set[torch.nn.Parameter] = set()
         self._hooks += [p.register_post_accumulate_grad_hook(self._reached.add) for p in self._names]
         self._sum_names: dict[str, tuple[str, ...]] = {}
@@ -105,11 +105,14 @@ class Engine:
 
         Raises MissingGradient, on every rank, when a trainable parameter of any rank got no gradient.
         """
-        self.module.train()
+        if (
+            not self.module.training
+        ):  # walking through all modules costs as much as the optimizer's update of a small model
+            self.module.train()
         self._reached.clear()
         weights, normalizers = self._totals(batches)
-        loss, sums = self._reduce("train", *self._run(batches, normalizers, forward_only=False))
-        self._refuse_missing(int(sums.pop("missing")))
+        loss, missing, sums = self._reduce("train", *self._run(batches, normalizers, forward_only=False))
+        self._refuse_missing(missing)
         if not math.isfinite(loss):
             deepspeed_compat.discard(self._deepspeed, self.options)
             return StepOutput(loss, math.inf, True, sums, weights)
@@ -123,9 +126,8 @@ class Engine:
         training = self.module.training
         self.module.eval()
         weights, normalizers = self._totals(batches)
-        _, sums = self._reduce("evaluation", *self._run(batches, normalizers, forward_only=True))
+        _, _, sums = self._reduce("evaluation", *self._run(batches, normalizers, forward_only=True))
         self.module.train(training)
-        sums.pop("missing")
         return sums, weights
 
     def set_learning_rate(self, lr: float) -> None:
@@ -174,7 +176,9 @@ class Engine:
         dist.all_reduce(vector, group=parallel_state.get_data_parallel_group())
         total, squares, *sums = vector.tolist()
         if squares * self.topology.data != total**2:
-            raise ParallelError(f"Ranks have different numbers of micro-batches ({count} here): give each the same.")
+            raise ParallelError(
+                f"Ranks have different numbers of micro-batches ({count} here): give each the same."
+            )
         weights = dict(zip(local, sums))
         return weights, {name: (value or total) / total for name, value in weights.items()}
 
@@ -190,7 +194,10 @@ class Engine:
                 self._reached.clear()  # every backward is reduced by itself, so each must reach everything
                 deepspeed_compat.reduce_after_backward(self._deepspeed, loss, self._check_backward)
             losses.append(loss.detach().double())  # a copy: the schedule scales the loss in place
-            return loss, lambda output: (output, {name: value.detach().double() for name, value in sums.items()})
+            return loss, lambda output: (
+                output,
+                {name: value.detach().double() for name, value in sums.items()},
+            )
 
         parts = get_forward_backward_func()(
             forward_step_func=forward_step,
@@ -206,18 +213,24 @@ class Engine:
 
     def _reduce(
         self, kind: str, loss: torch.Tensor, sums: Mapping[str, torch.Tensor]
-    ) -> tuple[float, dict[str, float]]:
-        """(loss of the global batch, sums over data ranks with the count of missing gradients as "missing")."""
+    ) -> tuple[float, int, dict[str, float]]:
+        """(loss of the global batch, missing gradients on all ranks, sums over data ranks)."""
         names = self._sum_names.setdefault(kind, tuple(sums))
         if tuple(sums) != names:
-            raise ParallelError(f"The objective's sums changed from {names} to {tuple(sums)}: always give all of them.")
-        missing = torch.tensor(float(len(self._names) - len(self._reached)), dtype=torch.float64, device=loss.device)
+            raise ParallelError(
+                f"The objective's sums changed from {names} to {tuple(sums)}: always give all of them."
+            )
+        missing = torch.tensor(
+            float(len(self._names) - len(self._reached)), dtype=torch.float64, device=loss.device
+        )
         vector = torch.stack([loss, missing, *sums.values()])
         dist.all_reduce(vector, group=parallel_state.get_data_parallel_group())
-        if self.topology.world > self.topology.data:  # the other ranks of this copy of the model must know, too
+        if (
+            self.topology.world > self.topology.data
+        ):  # the other ranks of this copy of the model must know, too
             dist.all_reduce(vector[1:2], group=parallel_state.get_model_parallel_group())
         total, lost, *values = vector.tolist()
-        return total / self.topology.data, {"missing": lost, **dict(zip(names, values))}
+        return total / self.topology.data, int(lost), dict(zip(names, values))
 
     def _check_backward(self) -> None:
         """Before ranks reduce a backward's gradients together, they agree that all have them: else they would wait
@@ -239,44 +252,3 @@ class Engine:
             + ": every trainable parameter must take part in every step, with a zero gradient if it is idle; freeze it "
             "with stage.frozen=[...] if it is not meant to learn."
         )
-
-
-def _trainable_names(module: torch.nn.Module, groups: Sequence[dict[str, Any]]) -> dict[torch.nn.Parameter, str]:
-    """Every trainable parameter and its name; all of them must be in `groups`."""
-    names = {param: name for name, param in module.named_parameters() if param.requires_grad}
-    grouped = {param for group in groups for param in group["params"]}
-    for param, name in names.items():
-        if param not in grouped:
-            raise ParallelError(f"{name} is trainable but in no parameter group: it would never be updated.")
-    if not names:
-        raise ParallelError("Nothing to train: every parameter is frozen. Look at stage.frozen=[...].")
-    return names
-
-
-def _exact_masters(
-    params: Mapping[torch.nn.Parameter, str], options: EngineOptions
-) -> dict[torch.nn.Parameter, torch.Tensor]:
-    """fp32 weights that DeepSpeed would round to bf16 before it makes its masters from them."""
-    if options.precision != "bf16":
-        return {}
-    return {param: param.detach().clone() for param in params if param.dtype == torch.float32}
-
-
-def _leave_gradients_to_the_engine(module: torch.nn.Module) -> None:
-    """megatron-core's schedule must neither reduce nor scale gradients: DeepSpeed does."""
-    config: Any = module.config
-    config.finalize_model_grads_func = config.no_sync_func = config.grad_scale_func = None
-
-
-def _sum_over_sequence_parts(params: Iterable[torch.nn.Parameter], topology: Topology) -> list[Any]:
-    """Hooks that complete gradients which each tensor rank has for its part of the sequence only; DeepSpeed never does."""
-    if topology.tensor == 1:
-        return []
-    group = parallel_state.get_tensor_model_parallel_group()
-
-    def summed(gradient: torch.Tensor) -> torch.Tensor:
-        total = gradient.clone()
-        dist.all_reduce(total, group=group)
-        return total
-
-    return [param.register_hook(summed) for param in params if getattr(param, "sequence_parallel", False)]

@@ -25,7 +25,9 @@ def check(topology: Topology, options: EngineOptions) -> None:
     """Raises UnsupportedLayout for every combination that is wrong, hangs, or has not been proved equal to one process."""
     topology.check()
     if options.precision not in PRECISIONS:
-        raise UnsupportedLayout(f"engine.precision={options.precision}: choose engine.precision=fp32 or bf16.")
+        raise UnsupportedLayout(
+            f"engine.precision={options.precision}: choose engine.precision=fp32 or bf16."
+        )
     if not options.clip >= 0:
         raise UnsupportedLayout(f"engine.clip={options.clip}: choose a norm above 0, or 0 for no clipping.")
     if options.zero_stage not in (1, 2):

@@ -73,13 +73,17 @@ class Piece:
 
     def view(self) -> torch.Tensor:
         """The values with as many axes as the global tensor; the same memory."""
-        return self.tensor.detach().view((1,) * (len(self.shape) - self.tensor.ndim) + tuple(self.tensor.shape))
+        return self.tensor.detach().view(
+            (1,) * (len(self.shape) - self.tensor.ndim) + tuple(self.tensor.shape)
+        )
 
 
 def write(folder: Path, pieces: Sequence[Piece]) -> None:
     """Writes the pieces of all ranks into an existing folder; all ranks call it."""
     with _quiet(), _plain_errors(folder):
-        dcp.save({}, storage_writer=dcp.FileSystemWriter(folder, thread_count=1), planner=_SavePlanner(pieces))
+        dcp.save(
+            {}, storage_writer=dcp.FileSystemWriter(folder, thread_count=1), planner=_SavePlanner(pieces)
+        )
 
 
 def read(folder: Path, pieces: Sequence[Piece]) -> None:
@@ -116,7 +120,9 @@ class _SafeReader(dcp.FileSystemReader):
         if not isinstance(metadata, Metadata) or any(
             isinstance(item, BytesStorageMetadata) for item in metadata.state_dict_metadata.values()
         ):
-            raise CheckpointError(f"{path} holds items that are not tensors: they would be unpickled, and are refused.")
+            raise CheckpointError(
+                f"{path} holds items that are not tensors: they would be unpickled, and are refused."
+            )
         metadata.storage_meta = metadata.storage_meta or StorageMeta()
         metadata.storage_meta.load_id = self.load_id
         return metadata

@@ -41,7 +41,9 @@ def save(root: Path, step: int, state: TrainingState, facts: dict[str, Any], kee
         pieces += list(cut(entry, entry.data, "model."))
     for name in (None, *deepspeed_compat.state_names(state.optimizer)):
         for entry in trained:
-            value = deepspeed_compat.gather(entry.data, name)  # whole on every data rank; only the writer keeps it
+            value = deepspeed_compat.gather(
+                entry.data, name
+            )  # whole on every data rank; only the writer keeps it
             pieces += [_kept(piece) for piece in cut(entry, value, _prefix(name)) if piece.first]
     counted = {"step": step, "updates": deepspeed_compat.update_count(state.optimizer), **facts}
     return checkpoint.save(root, step, pieces, counted, keep)
@@ -63,7 +65,9 @@ def load(path: Path, state: TrainingState, strict: bool) -> dict[str, Any] | Non
     stored = store.contents(folder).keys()
     for name in (None, *deepspeed_compat.state_names(state.optimizer)):
         prefix = _prefix(name)
-        known = [entry for entry in trained if all(piece.key in stored for piece in cut(entry, entry.data, prefix))]
+        known = [
+            entry for entry in trained if all(piece.key in stored for piece in cut(entry, entry.data, prefix))
+        ]
         wanted = known if name is not None and not strict else trained
         for entry, value in read_values(folder, wanted, prefix):
             deepspeed_compat.scatter(entry.data, name, value)

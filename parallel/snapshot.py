@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.distributed as dist
@@ -30,7 +30,7 @@ from parallel import pieces as store
 from parallel.errors import CheckpointError
 from parallel.pieces import Piece
 
-Sharded = ShardedTensor | ShardedTensorFactory
+Sharded: TypeAlias = ShardedTensor | ShardedTensorFactory
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,9 @@ def load_module(path: Path, module: torch.nn.Module, strict: bool = True) -> Loa
     state = checkpoint.read_extra(folder)
     report = LoadReport(folder, state["step"], state["extra"], sorted(wanted - known), sorted(known - wanted))
     if strict and (report.missing or report.unexpected):
-        raise CheckpointError(f"The checkpoint does not fit the model: {report}. Is it of another model configuration?")
+        raise CheckpointError(
+            f"The checkpoint does not fit the model: {report}. Is it of another model configuration?"
+        )
     found = [entry for entry in entries if all(piece.key in known for piece in cut(entry, entry.data, ""))]
     for entry, value in read_values(folder, found, "model."):
         with torch.no_grad():
@@ -80,7 +82,9 @@ def describe(module: torch.nn.Module) -> list[Sharded]:
         if isinstance(entry, (ShardedTensor, ShardedTensorFactory)):
             found.append(entry)
         elif not (isinstance(entry, ShardedObject) and entry.data is None):
-            raise CheckpointError(f"{getattr(entry, 'key', entry)} is not a tensor: only tensors are checkpointed.")
+            raise CheckpointError(
+                f"{getattr(entry, 'key', entry)} is not a tensor: only tensors are checkpointed."
+            )
     return found
 
 
@@ -134,7 +138,9 @@ def restore_random(folder: Path) -> bool:
     if "cpu" in states:
         torch.set_rng_state(states["cpu"])
     tracker = get_cuda_rng_tracker()
-    tracked = {name.removeprefix("tracker."): value for name, value in states.items() if name.startswith("tracker.")}
+    tracked = {
+        name.removeprefix("tracker."): value for name, value in states.items() if name.startswith("tracker.")
+    }
     tracker.set_states({**tracker.get_states(), **tracked})
     return bool(states)
 
@@ -168,4 +174,3 @@ def _by_prefix(keys: list[str]) -> str:
         prefix = ".".join(key.split(".")[:2])
         counts[prefix] = counts.get(prefix, 0) + 1
     return ", ".join(f"{prefix} {count}" for prefix, count in counts.items())
-

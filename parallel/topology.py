@@ -38,7 +38,9 @@ class Topology:
         """
         for name, size in (("tensor", tensor), ("pipeline", pipeline), ("expert", expert)):
             if size < 1:
-                raise UnsupportedLayout(f"parallel.{name}={size} is not a size: choose parallel.{name}=1 or more.")
+                raise UnsupportedLayout(
+                    f"parallel.{name}={size} is not a size: choose parallel.{name}=1 or more."
+                )
         model = tensor * pipeline
         if world % model:
             raise UnsupportedLayout(
@@ -54,7 +56,9 @@ class Topology:
         """Raises UnsupportedLayout, with the override to use, when the sizes contradict each other."""
         for name, size in (("tensor", self.tensor), ("pipeline", self.pipeline), ("expert", self.expert)):
             if size < 1:
-                raise UnsupportedLayout(f"parallel.{name}={size} is not a size: choose parallel.{name}=1 or more.")
+                raise UnsupportedLayout(
+                    f"parallel.{name}={size} is not a size: choose parallel.{name}=1 or more."
+                )
         if self.data < 1:
             raise UnsupportedLayout(f"data={self.data} copies of the model: there must be one or more.")
         stage = self.tensor * self.data
@@ -71,19 +75,26 @@ def environment() -> tuple[int, int, int]:
 
     Raises ParallelError when a variable is not a number or the rank is outside the world.
     """
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK") if "RANK" in os.environ else (
-        "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
+    names = (
+        ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+        if "RANK" in os.environ
+        else ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
+    )
     values = []
     for name, default in zip(names, (0, 1, 0)):
         text = os.environ.get(name, str(default))
         if not text.isdecimal():
-            raise ParallelError(f"The environment variable {name}={text!r} is not a number: unset it, or start with "
-                                f"torchrun or srun, which set it.")
+            raise ParallelError(
+                f"The environment variable {name}={text!r} is not a number: unset it, or start with "
+                f"torchrun or srun, which set it."
+            )
         values.append(int(text))
     rank, world, local_rank = values
     if rank >= world:
-        raise ParallelError(f"{names[0]}={rank} is outside {names[1]}={world}: both come from the launcher; unset them "
-                            f"to run one process.")
+        raise ParallelError(
+            f"{names[0]}={rank} is outside {names[1]}={world}: both come from the launcher; unset them "
+            f"to run one process."
+        )
     return rank, world, local_rank
 
 
@@ -167,8 +178,12 @@ def _prepare_imports(local_rank: int) -> None:
     """What must hold before megatron-core and DeepSpeed are imported."""
     import torch
 
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"megatron\.")  # "Apex is not installed", six times
+    warnings.filterwarnings(
+        "ignore", category=UserWarning, module=r"megatron\."
+    )  # "Apex is not installed", six times
     os.environ.setdefault("LOCAL_RANK", str(local_rank))  # DeepSpeed asserts that a launcher has set it
     if not torch.cuda.is_available():
         os.environ["DS_ACCELERATOR"] = "cpu"  # else DeepSpeed warns that it found no accelerator
-        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # compiling small CPU kernels costs more than it saves
+        os.environ.setdefault(
+            "TORCHDYNAMO_DISABLE", "1"
+        )  # compiling small CPU kernels costs more than it saves

@@ -56,6 +56,6 @@ def _rank(
     )
     try:
         pipe.send_bytes(pickle.dumps((True, function(*args))))  # plain send() shares tensors by file
-    except BaseException:  # noqa: BLE001  # it is raised again in the test's own process
+    except BaseException:  # it is raised again in the test's own process
         pipe.send_bytes(pickle.dumps((False, traceback.format_exc())))
     pipe.close()

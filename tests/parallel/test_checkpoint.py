@@ -33,7 +33,11 @@ def train(case, first, last, root=None, save_at=None, load=False):
         engine.save(root, save_at, {"cursor": save_at}, keep=2)
         drawn = torch.rand(4)
     engine.close()
-    return [(o.loss, o.grad_norm) for o in outputs], tiny.weights_of(module), drawn if load or save_at else None
+    return (
+        [(o.loss, o.grad_norm) for o in outputs],
+        tiny.weights_of(module),
+        drawn if load or save_at else None,
+    )
 
 
 CASES = [("fp32", "embedding", 1), ("bf16", "?", 1), ("fp32", "?", 2)]
@@ -59,7 +63,10 @@ def resumed(*roots):
 
     start(Topology(data=environment()[1]), seed=2)
     results = [
-        [train(case, STEPS // 2, STEPS, Path(root) / str(index), load=True) for index, case in enumerate(CASES)]
+        [
+            train(case, STEPS // 2, STEPS, Path(root) / str(index), load=True)
+            for index, case in enumerate(CASES)
+        ]
         for root in roots
     ]
     stop()
@@ -219,6 +226,10 @@ def test_a_module_takes_the_weights_of_a_training_checkpoint(alone, tmp_path):
     deeper = tiny.build(seed=9, layers=4)
     with pytest.raises(CheckpointError, match="does not fit"):
         load_module(tmp_path, deeper)
+    report = load_module(tmp_path, deeper, strict=False)
+    assert all(key.startswith("decoder.layers.3.") for key in report.missing)
+    assert f"{len(report.missing)} missing (decoder.layers {len(report.missing)})" in str(report)
+    assert all(torch.equal(weights[name], tiny.weights_of(deeper)[name]) for name in weights)
     wider = tiny.build(seed=9, width=64)
     with pytest.raises(CheckpointError, match="32.* in the checkpoint and .*64"):
         load_module(tmp_path, wider)

@@ -175,7 +175,9 @@ def test_two_data_ranks_with_uneven_tokens_equal_plain_torch(truth, two_ranks, n
 
 @pytest.mark.parametrize("name", ["zero1", "zero2"])
 @pytest.mark.parametrize("layout", ["expert", "tensor"])
-def test_two_expert_or_tensor_ranks_equal_plain_torch_and_their_checkpoint_is_whole(truth, two_ranks, layout, name):
+def test_two_expert_or_tensor_ranks_equal_plain_torch_and_their_checkpoint_is_whole(
+    truth, two_ranks, layout, name
+):
     from parallel.snapshot import load_module
 
     module = tiny.build(seed=5)
@@ -209,8 +211,11 @@ def test_frozen_parameters_stay_and_the_rest_equals_plain_torch():
     for output, (loss, norm) in zip(outputs, history, strict=True):
         assert (output.loss, output.grad_norm) == pytest.approx((loss, norm), rel=1e-6)
     for name, value in tiny.weights_of(module).items():
-        assert torch.equal(value, before[name]) if name.startswith(frozen) else torch.allclose(
-            value, weights[name], rtol=0, atol=1e-6)
+        assert (
+            torch.equal(value, before[name])
+            if name.startswith(frozen)
+            else torch.allclose(value, weights[name], rtol=0, atol=1e-6)
+        )
 
 
 def test_a_step_without_any_weight_trains_nothing_instead_of_dividing_by_zero():

@@ -52,6 +52,7 @@ def test_checking_a_layout_loads_no_torch():
 @pytest.fixture
 def launcher(monkeypatch):
     """Sets exactly the given launcher variables."""
+
     def set_only(**values: str) -> None:
         for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"):
             monkeypatch.delenv(name, raising=False)

@@ -29,12 +29,16 @@ def build(seed: int = 0, width: int = 32, layers: int = 3, topology: Any = None)
 
     from parallel.layers import decoder_spec
 
-    sizes = {} if topology is None else {
-        "tensor_model_parallel_size": topology.tensor,
-        "expert_model_parallel_size": topology.expert,
-        "expert_tensor_parallel_size": 1,
-        "sequence_parallel": topology.tensor > 1,
-    }
+    sizes = (
+        {}
+        if topology is None
+        else {
+            "tensor_model_parallel_size": topology.tensor,
+            "expert_model_parallel_size": topology.expert,
+            "expert_tensor_parallel_size": 1,
+            "sequence_parallel": topology.tensor > 1,
+        }
+    )
     config = TransformerConfig(
         num_layers=layers, hidden_size=width, num_attention_heads=4, ffn_hidden_size=2 * width,
         num_moe_experts=4, moe_router_topk=2, moe_ffn_hidden_size=width, moe_layer_freq=[0] + [1] * (layers - 1),
@@ -76,7 +80,9 @@ def objective(
     module: torch.nn.Module, batch: Rows, normalizers: Mapping[str, float]
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Next-token cross-entropy over the positions that count."""
-    losses = module(batch.tokens[:, :-1], torch.arange(LENGTH)[None], None, labels=batch.tokens[:, 1:].contiguous())
+    losses = module(
+        batch.tokens[:, :-1], torch.arange(LENGTH)[None], None, labels=batch.tokens[:, 1:].contiguous()
+    )
     total = (losses.float() * batch.mask).sum()
     return total / normalizers["tokens"], {"tokens": total}
 
@@ -85,14 +91,19 @@ def groups(module: torch.nn.Module) -> list[dict[str, Any]]:
     """Matrices decay, vectors do not and learn at half the rate: two groups, as real runs have."""
     params = list(module.parameters())
     return [
-        {"params": [p for p in params if p.ndim > 1], "weight_decay": DECAY, "lr_scale": 1.0, "name": "decay"},
+        {
+            "params": [p for p in params if p.ndim > 1],
+            "weight_decay": DECAY,
+            "lr_scale": 1.0,
+            "name": "decay",
+        },
         {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0, "lr_scale": 0.5, "name": "plain"},
     ]
 
 
-def adamw(parameter_groups: Sequence[dict[str, Any]]) -> torch.optim.Optimizer:
+def adamw(parameter_groups: Sequence[dict[str, Any]], fused: bool = True) -> torch.optim.Optimizer:
     """AdamW whose eps keeps it from blowing up the rounding of gradients that are nearly zero."""
-    return torch.optim.AdamW(list(parameter_groups), lr=RATE, betas=(0.9, 0.95), eps=1e-4)
+    return torch.optim.AdamW(list(parameter_groups), lr=RATE, betas=(0.9, 0.95), eps=1e-4, fused=fused)
 
 
 def weights_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -107,7 +118,7 @@ def reference(steps: int, frozen: str = "?") -> tuple[list[tuple[float, float]],
     module = build()
     for name, param in module.named_parameters():
         param.requires_grad_(not name.startswith(frozen))
-    optimizer = adamw([{**g, "lr": RATE * g["lr_scale"]} for g in groups(module)])
+    optimizer = adamw([{**g, "lr": RATE * g["lr_scale"]} for g in groups(module)], fused=False)
     MoEAuxLossAutoScaler.set_loss_scale(torch.ones(1))
     history = []
     for step in range(steps):
