@@ -23,8 +23,8 @@ EXAMPLES = (
 )
 
 
-def main(config: Config) -> None:
-    """Runs the stage; imports torch and all that follows."""
+def main(config: Config) -> int:
+    """Runs the stage; imports torch and all that follows. Returns 0, or 128 + the signal that stopped it."""
     with StopFlag() as stop:
         from parallel.topology import Topology, start
         from parallel.topology import stop as leave
@@ -35,9 +35,10 @@ def main(config: Config) -> None:
         )
         start(topology, config.seed)
         try:
-            stage.run(config, stop, config.overrides)
+            finished = stage.run(config, stop, config.overrides).finished
         finally:
             leave()
+        return 0 if finished else 128 + int(stop.signal or 0)
 
 
 def check(config: Config) -> None:

@@ -80,7 +80,7 @@ class _Recipe:
         if afresh:
             self.ledger.forget(step)
             self._clear(step)
-        self._say("starts" if self.ledger.entries[step.name]["state"] == "waiting" else "goes on")
+        self._say("goes on" if self.ledger.is_begun(step) else "starts")
         self.ledger.begin(step)
         finished = False
         try:

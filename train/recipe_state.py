@@ -26,10 +26,8 @@ class Ledger:
             for entry in before.get("steps", [])
             if isinstance(entry, dict) and "name" in entry
         }
-        self.entries: dict[str, dict[str, Any]] = {
-            step.name: known.get(step.name, {"name": step.name, "state": "waiting", "seconds": 0.0})
-            for step in steps
-        }
+        fresh = {step.name: {"name": step.name, "state": "waiting", "seconds": 0.0} for step in steps}
+        self.entries: dict[str, dict[str, Any]] = fresh | known  # steps that this call leaves out are kept, too
         self._started = 0.0
 
     def is_done(self, step: Step) -> bool:
@@ -37,6 +35,10 @@ class Ledger:
         of all the others.
         """
         return self.entries[step.name]["state"] == "done" and step.name != "report"
+
+    def is_begun(self, step: Step) -> bool:
+        """Whether this step was interrupted, by a signal, an error or a kill, and goes on."""
+        return self.entries[step.name]["state"] in ("running", "interrupted")
 
     def seconds(self, step: Step) -> float:
         """What this step has taken so far, over all calls; a killed call counts nothing."""
