@@ -20,21 +20,21 @@ def parse(overrides: Sequence[str]) -> list[Override]:
         except OverrideParseException as error:
             reason = str(error.message).splitlines()[0]
             raise ConfigError(
-                f"{text}: cannot be read ({reason}). A value with commas or brackets in it needs quotes: "
+                f"{text}: cannot be read ({reason}). A value with commas, brackets or quotes in it needs quotes around it: "
                 f"{text.partition('=')[0]}='\"...\"'"
             ) from error
     return parsed
 
 
 def quote_elements(text: str) -> str:
-    """`common=[optim.lr=1,stage.frozen=[a,b]]` with quotes around each element that has a `=`.
+    """`common=[optim.lr=1,~data.train.b]` with quotes around each element that is an override itself.
 
     Hydra's grammar wants them, and a shell eats them. A list that has quotes already stays as it is.
     """
     name, _, value = text.partition("=")
     inner = value[1:-1]
     is_list = value.startswith("[") and value.endswith("]")
-    if not is_list or "=" not in inner or "'" in inner or '"' in inner:
+    if not is_list or not set("=~+") & set(inner) or set("'\"") & set(inner):
         return text
     elements, depth = [""], 0
     for character in inner:
@@ -43,5 +43,5 @@ def quote_elements(text: str) -> str:
             elements.append("")
         else:
             elements[-1] += character
-    quoted = [f"'{element.strip()}'" if "=" in element else element for element in elements]
+    quoted = [f"'{element.strip()}'" if set("=~+") & set(element) else element for element in elements]
     return f"{name}=[{','.join(quoted)}]"

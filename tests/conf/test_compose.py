@@ -80,8 +80,8 @@ def test_sources_are_added_changed_and_removed(composer: Composer) -> None:
 def test_lists_of_overrides_need_no_quotes_inside() -> None:
     typed = "common=[optim.lr=1e-3,stage.frozen=[a,b],data.root='/x y']"
     assert quote_elements(typed) == typed  # has quotes already: left alone
-    recipe = compose("recipe", RecipeConfig, ["common=[optim.lr=1e-3,stage.frozen=[a,b]]"])
-    assert recipe.common == ["optim.lr=1e-3", "stage.frozen=[a,b]"]
+    recipe = compose("recipe", RecipeConfig, ["common=[optim.lr=1e-3,stage.frozen=[a,b],~data.train.b]"])
+    assert recipe.common == ["optim.lr=1e-3", "stage.frozen=[a,b]", "~data.train.b"]
     assert compose("config", Config, ["stage.frozen=[encoder,decoder]"]).stage.frozen == [
         "encoder",
         "decoder",
