@@ -139,7 +139,6 @@ class CurriculumConfig:
         default_factory=list
     )  # source names that each level adds; [] = all sources from the start
     advance_at: float = 0.85  # held-out next-token accuracy on the newest source
-    check_every: int = 50  # steps
     max_steps: int = 1000  # steps in one level, after which the next begins regardless
 
 
@@ -149,6 +148,7 @@ class ObjectiveConfig:
 
     patch_glyphs: float = 0.0  # glyph map, predicted from each patch of the windowed branch
     token_glyphs: float = 0.0  # glyph map, predicted from each vision token
+    input_noise: float = 0.0  # share of the text tokens that the decoder is shown wrongly while it trains
 
 
 @dataclass

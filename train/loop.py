@@ -46,7 +46,7 @@ class Run:
     monitor: Monitor
     stop: StopFlag
     progress: Progress
-    save: Callable[[], None]
+    save: Callable[[], object]
 
 
 def train(run: Run) -> bool:

@@ -7,8 +7,9 @@ The glyph map ends that: the renderer knows which character covers each cell, an
 the patches of the window branch, one from the vision tokens. The heads are dropped at export; weight 0 switches a map off.
 """
 
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -26,10 +27,12 @@ class NextToken:
     """Cross-entropy of the next token plus the weighted cross-entropies of the two glyph maps.
 
     patch_glyphs, token_glyphs: weights of the maps read off patches and off vision tokens; 0 leaves a map out.
+    input_noise: share of the text tokens that the decoder is shown wrongly (`with_noise`).
     """
 
     patch_glyphs: float = 0.0
     token_glyphs: float = 0.0
+    input_noise: float = 0.0
 
     def __call__(
         self, module: torch.nn.Module, batch: MicroBatch, normalizers: Mapping[str, float]
@@ -40,7 +43,7 @@ class NextToken:
         gradient is that of the mean over the whole step however it is cut into micro-batches and ranks.
         """
         with_glyphs = self.patch_glyphs > 0 or self.token_glyphs > 0
-        output = module(batch, with_glyphs=with_glyphs)
+        output = module(with_noise(batch, self.input_noise), with_glyphs=with_glyphs)
         tokens = token_cross_entropy(output.logits, batch.labels).sum()
         loss, sums = tokens / normalizers["tokens"], {"loss": tokens.detach()}
         for name, weight, logits in (
@@ -52,6 +55,24 @@ class NextToken:
                 loss = loss + weight * cells / max(normalizers["cells"], 1.0)
                 sums[name] = cells.detach()
         return loss, sums
+
+
+def with_noise(batch: MicroBatch, share: float) -> MicroBatch:
+    """The batch with `share` of each row's text replaced, in the input, by other tokens of that row; labels stay.
+
+    A reader that was only ever shown right letters finds its place by the last ones it read, and loses it for good at its
+    first mistake. What is replaced is a function of the row's key alone: the same in every layout and after every restart.
+    """
+    if not share:
+        return batch
+    tokens = batch.tokens.clone()
+    for row, key in enumerate(batch.keys):
+        text = 1 + torch.nonzero(batch.labels[row, :-1] != NO_LABEL).flatten()  # where the labels stand as input
+        generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
+        wrong = torch.rand(len(text), generator=generator) < share
+        others = text[torch.randperm(len(text), generator=generator)]
+        tokens[row, text] = torch.where(wrong.to(tokens.device), tokens[row, others], tokens[row, text])
+    return replace(batch, tokens=tokens)
 
 
 def token_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

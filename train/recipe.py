@@ -98,7 +98,9 @@ class _Recipe:
 
             return stage.run(step.config, self.stop, step.config.overrides).finished
         if step.name == "evaluate":
-            _evaluate(step, self.rank)
+            from train.evaluate import evaluate_run
+
+            evaluate_run(step.config)
         elif self.rank == 0 and step.name == "build":
             from data_pipeline.build import build
 
@@ -148,31 +150,6 @@ class _Recipe:
     def _say(self, text: str) -> None:
         if self.rank == 0:
             print(f"{self.label} {text}", flush=True)
-
-
-def _evaluate(step: Step, rank: int) -> None:
-    """`train.evaluate` in the process groups that are there already."""
-    from train.evaluate import output_folder, print_line, sources, write
-    from train.evaluation import evaluate
-    from train.load import load_trained
-
-    config = step.config
-    trained = load_trained(Path(config.checkpoint))
-    held_out, floor = sources(trained, "held_out", config.data), sources(trained, "floor", config.data)
-    say = print_line if rank == 0 else None
-    result = evaluate(
-        trained.model,
-        trained.tokenizer,
-        held_out,
-        floor,
-        trained.spec,
-        config.pages,
-        config.batch_size,
-        config.seed,
-        say,
-    )
-    if rank == 0:
-        write(result, trained, output_folder(trained.run_folder, config.out))
 
 
 def _world(config: RecipeConfig) -> int:

@@ -48,7 +48,7 @@ def run(config: Config, stop: StopFlag, overrides: Sequence[str] = ()) -> StageR
     checkpoints = folder / "checkpoints"
     tokenizer = load_tokenizer(config.data.tokenizer)
     model = build_model(config, tokenizer)
-    objective = NextToken(config.stage.objective.patch_glyphs, config.stage.objective.token_glyphs)
+    objective = NextToken(**asdict(config.stage.objective))
     freeze(model, config.stage.frozen)
     freeze_idle_heads(model, objective)
     engine = Engine(

@@ -122,7 +122,6 @@ def _curriculum(config: Config) -> Iterator[str]:
     curriculum, data, where = config.stage.curriculum, config.data, "stage.curriculum"
     yield from rules.fraction(f"{where}.advance_at", curriculum.advance_at)
     yield from rules.at_least(f"{where}.max_steps", curriculum.max_steps, 0)
-    yield from rules.positive(where, curriculum, "check_every")
     for number, level in enumerate(curriculum.levels):
         if not level:
             yield f"{where}.levels: level {number} is empty. Name a source of data.train, or leave the level out."

@@ -1,0 +1,113 @@
+"""The losses against torch's own functions on the same logits."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from data_pipeline.batch import MicroBatch
+from parallel.topology import Topology, start, stop
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_process() -> Iterator[None]:
+    start(Topology(), seed=0)
+    yield
+    stop()
+
+
+@pytest.fixture
+def batch() -> SimpleNamespace:
+    """Two rows, one page and a zero view; one cell is unknown, one has a class beyond the heads'."""
+    torch.manual_seed(1)
+    glyphs = torch.randint(0, 5, (2, 4, 4), dtype=torch.uint8)
+    glyphs[0, 0, 0], glyphs[0, 1, 1] = 255, 200
+    labels = torch.tensor([[-100, 3, 4, -100], [7, -100, 1, 2]])
+    return SimpleNamespace(labels=labels, glyphs=glyphs, view_of=torch.tensor([0, -1]))
+
+
+class Logits(torch.nn.Module):
+    """A module whose output is its parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = torch.nn.Parameter(torch.randn(2, 4, 11))
+        self.patch = torch.nn.Parameter(torch.randn(2, 4, 4, 6))
+        self.token = torch.nn.Parameter(torch.randn(2, 4, 4, 6))
+        self.asked: list[bool] = []
+
+    def forward(self, batch: SimpleNamespace, with_glyphs: bool) -> SimpleNamespace:
+        self.asked.append(with_glyphs)
+        patch, token = (self.patch, self.token) if with_glyphs else (None, None)
+        return SimpleNamespace(logits=self.logits, patch_glyphs=patch, token_glyphs=token)
+
+
+NORMALIZERS = {"tokens": 10.0, "cells": 4.0}
+
+
+def test_next_token_loss_and_gradient_are_cross_entropys(batch: SimpleNamespace) -> None:
+    from train.objective import NextToken
+
+    module = Logits()
+    loss, sums = NextToken()(module, batch, NORMALIZERS)
+    loss.backward()
+    twin = module.logits.detach().clone().requires_grad_()
+    expected = F.cross_entropy(twin.flatten(0, 1), batch.labels.flatten(), ignore_index=-100, reduction="sum")
+    (expected / 10).backward()
+    assert float(sums["loss"].detach()) == pytest.approx(float(expected), rel=1e-6)
+    assert float(loss) == pytest.approx(float(expected) / 10, rel=1e-6)
+    assert torch.allclose(module.logits.grad, twin.grad, atol=1e-7)
+    assert module.asked == [False] and set(sums) == {"loss"}
+
+
+def test_glyph_maps_count_known_cells_of_real_pages_and_share_the_last_class(batch: SimpleNamespace) -> None:
+    from train.objective import NextToken
+
+    module = Logits()
+    loss, sums = NextToken(patch_glyphs=0.5, token_glyphs=2.0)(module, batch, NORMALIZERS)
+    labels = batch.glyphs[0].long().flatten()
+    known = labels != 255
+    labels = labels.clamp(max=5)  # class 200 is beyond the heads' six classes
+    for name, weight, logits in (("patch_glyphs", 0.5, module.patch), ("token_glyphs", 2.0, module.token)):
+        expected = F.cross_entropy(logits[0].flatten(0, 1)[known], labels[known], reduction="sum")
+        assert float(sums[name].detach()) == pytest.approx(float(expected), rel=1e-6)
+        loss = loss - weight * sums[name] / 4
+    assert float(loss) == pytest.approx(float(sums["loss"]) / 10, rel=1e-5)
+
+
+def test_a_batch_without_pages_gives_the_heads_zero_gradients_not_missing_ones(batch: SimpleNamespace) -> None:
+    from train.objective import NextToken
+
+    batch.view_of = torch.tensor([-1, -1])
+    for glyphs in (batch.glyphs, None):
+        module, batch.glyphs = Logits(), glyphs
+        loss, _ = NextToken(patch_glyphs=1.0, token_glyphs=1.0)(module, batch, {"tokens": 10.0, "cells": 0.5})
+        loss.backward()
+        assert torch.isfinite(loss)
+        assert module.patch.grad is not None and not module.patch.grad.any()
+        assert module.token.grad is not None and not module.token.grad.any()
+
+
+def test_noise_replaces_its_share_of_the_text_by_letters_of_the_same_row_and_nothing_else() -> None:
+    from train.objective import with_noise
+
+    rows, length = 40, 60
+    tokens = torch.arange(rows * length).view(rows, length)  # every token tells where it came from
+    labels = torch.full((rows, length), -100)
+    labels[:, 9:40] = tokens[:, 10:41]  # text at 10..40, the last of them the end of the text
+    batch = MicroBatch(
+        tokens, labels, tokens, tokens > -1, torch.zeros(1), torch.tensor([-1]), None, [f"page-{row}" for row in range(rows)], []
+    )
+    noisy = with_noise(batch, 0.25)
+    changed = noisy.tokens != tokens
+    assert not changed[:, :10].any() and not changed[:, 41:].any()
+    assert 0.2 < float(changed[:, 10:41].float().mean()) < 0.28
+    assert torch.equal(noisy.tokens // length, tokens // length), "a letter came from another row"
+    assert noisy.labels is labels and torch.equal(batch.tokens, torch.arange(rows * length).view(rows, length))
+    assert torch.equal(with_noise(batch, 0.25).tokens, noisy.tokens), "not a function of the keys"
+    alone = replace(batch, tokens=tokens[3:4], labels=labels[3:4], keys=batch.keys[3:4])
+    assert torch.equal(with_noise(alone, 0.25).tokens[0], noisy.tokens[3]), "a row depends on its neighbours"
+    assert with_noise(batch, 0.0) is batch
