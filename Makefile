@@ -1,6 +1,6 @@
 # make smoke   from nothing to a model that reads its pages, and a report of it (about 10 minutes on 2 cores besides the install)
 # make test    from nothing to all tests
-# Both create .venv first. Another Python: make smoke PYTHON=python3.12
+# Both create .venv first. One thread: the smoke model's matrices are too small for two to be worth waking (docs/journal.md). Another Python: make smoke PYTHON=python3.12
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -19,7 +19,7 @@ setup: .venv/.installed
 	@touch $@
 
 smoke: setup
-	$(BIN)/python -m train.recipe recipe=smoke
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m train.recipe recipe=smoke
 	@echo "The report: $(CURDIR)/runs/smoke/report.html"
 
 test: debian-packages lint

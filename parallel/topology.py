@@ -178,9 +178,9 @@ def _prepare_imports(local_rank: int) -> None:
     """What must hold before megatron-core and DeepSpeed are imported."""
     import torch
 
-    warnings.filterwarnings(
-        "ignore", category=UserWarning, module=r"megatron\."
-    )  # "Apex is not installed", six times
+    # "Apex is not installed", six times; and what DeepSpeed calls by a name that torch will rename
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"megatron\.")
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
     os.environ.setdefault("LOCAL_RANK", str(local_rank))  # DeepSpeed asserts that a launcher has set it
     if not torch.cuda.is_available():
         os.environ["DS_ACCELERATOR"] = "cpu"  # else DeepSpeed warns that it found no accelerator

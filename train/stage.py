@@ -81,8 +81,10 @@ def run(config: Config, stop: StopFlag, overrides: Sequence[str] = ()) -> StageR
 
 def moved(run: Run) -> bool:
     """Trains, and tells in status.json how it went, an error included."""
-    parameters = sum(parameter.numel() for parameter in run.engine.module.parameters())
-    run.monitor.status("running", parameters=parameters, device=device_name())
+    parameters = list(run.engine.module.parameters())
+    count, moving = (sum(p.numel() for p in some) for some in (parameters, [p for p in parameters if p.requires_grad]))
+    run.monitor.note(f"{count / 1e6:.1f} M parameters, {moving / 1e6:.1f} M of them train, on {device_name()}")
+    run.monitor.status("running", parameters=count, device=device_name())
     try:
         finished = train(run)
         run.monitor.status("finished" if finished else "stopped")
