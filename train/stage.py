@@ -184,4 +184,4 @@ def write_facts(folder: Path, config: Config, overrides: Sequence[str]) -> None:
 
 def device_name() -> str:
     """The kind of device, without the machine's name."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads a process"
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, threads: {torch.get_num_threads()}"
