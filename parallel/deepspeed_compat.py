@@ -119,7 +119,7 @@ def configuration(options: EngineOptions, largest: int, elements: int, own_group
         "managed_gradient_accumulation": False,  # engine.step() is the boundary, backward is the schedule's
         "gradient_clipping": options.clip,
         "zero_optimization": {
-            "stage": options.zero_stage,
+            "stage": options.zero,
             # Off saves a copy and a hook a parameter, but then every gradient is reduced over the data parallel group:
             # wrong for experts with a group of their own.
             "contiguous_gradients": partitions_gradients(options) or own_groups,
@@ -256,7 +256,7 @@ def refresh(engine: Any) -> None:
 
 def partitions_gradients(options: EngineOptions) -> bool:
     """Whether gradients are reduced when each backward ends, and not in the step."""
-    return options.zero_stage > 1
+    return options.zero > 1
 
 
 def reduce_after_backward(engine: Any, loss: torch.Tensor, check: Callable[[], None]) -> None:

@@ -10,15 +10,16 @@ PRECISIONS = ("fp32", "bf16")
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """zero_stage: what DeepSpeed splits over data parallel ranks: 1 optimizer states, 2 gradients too.
+    """zero: what DeepSpeed splits over data parallel ranks: 1 optimizer states, 2 gradients too, 3 weights as well.
 
     precision: of weights and activations; gradients are summed and the optimizer works in fp32 either way.
-    clip: largest norm of the whole gradient; 0 for no clipping.
+    clip: largest norm of the whole gradient; 0 for no clipping. offload: the optimizer and its states on the host.
     """
 
-    zero_stage: int = 1
+    zero: int = 1
     precision: str = "fp32"
     clip: float = 1.0
+    offload: bool = False
 
 
 def check(topology: Topology, options: EngineOptions) -> None:
@@ -30,9 +31,9 @@ def check(topology: Topology, options: EngineOptions) -> None:
         )
     if not options.clip >= 0:
         raise UnsupportedLayout(f"engine.clip={options.clip}: choose a norm above 0, or 0 for no clipping.")
-    if options.zero_stage not in (1, 2):
+    if options.zero not in (1, 2):
         raise UnsupportedLayout(
-            f"engine.zero_stage={options.zero_stage} is not supported: choose engine.zero_stage=1 (or 2, which splits the "
+            f"engine.zero={options.zero} is not supported: choose engine.zero=1 (or 2, which splits the "
             "gradients as well). DeepSpeed's stage 0 clips wrongly in bf16 and with experts."
         )
     if topology.pipeline > 1:

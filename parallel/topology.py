@@ -18,12 +18,15 @@ class Topology:
     """How many ways each thing is split. Expert groups are laid over the tensor and data ranks.
 
     tensor: ways a matrix is split. pipeline: groups of layers. expert: groups of experts. data: copies of the model.
+    virtual: pieces of each pipeline stage. embedding_stage: the pipeline stage that holds the token embedding.
     """
 
     tensor: int = 1
     pipeline: int = 1
     expert: int = 1
     data: int = 1
+    virtual: int = 1
+    embedding_stage: int = 0
 
     @property
     def world(self) -> int:
@@ -31,7 +34,15 @@ class Topology:
         return self.tensor * self.pipeline * self.data
 
     @classmethod
-    def of_world(cls, world: int, tensor: int = 1, pipeline: int = 1, expert: int = 1) -> "Topology":
+    def of_world(
+        cls,
+        world: int,
+        tensor: int = 1,
+        pipeline: int = 1,
+        expert: int = 1,
+        virtual: int = 1,
+        embedding_stage: int = 0,
+    ) -> "Topology":
         """The topology of `world` processes; what tensor and pipeline leave over is data parallel.
 
         Raises UnsupportedLayout when the sizes do not divide the world.
@@ -48,9 +59,13 @@ class Topology:
                 f"parallel.pipeline={pipeline} = {model}: start a multiple of {model} processes, or choose sizes "
                 f"whose product divides {world}."
             )
-        topology = cls(tensor, pipeline, expert, world // model)
+        topology = cls(tensor, pipeline, expert, world // model, virtual, embedding_stage)
         topology.check()
         return topology
+
+    def ranks_with_embeddings(self, stages: list[int], *_: object) -> list[int]:
+        """Of the ranks of one pipeline: those that hold the token embedding and the output layer."""
+        return sorted({stages[self.embedding_stage], stages[-1]})
 
     def check(self) -> None:
         """Raises UnsupportedLayout, with the override to use, when the sizes contradict each other."""
@@ -138,8 +153,10 @@ def start(topology: Topology, seed: int, timeout_seconds: float = 1800.0) -> Non
     parallel_state.initialize_model_parallel(
         tensor_model_parallel_size=topology.tensor,
         pipeline_model_parallel_size=topology.pipeline,
+        virtual_pipeline_model_parallel_size=topology.virtual if topology.virtual > 1 else None,
         expert_model_parallel_size=topology.expert,
         expert_tensor_parallel_size=1,
+        get_embedding_ranks=topology.ranks_with_embeddings,  # for a matrix that embeds tokens and gives their logits
         distributed_timeout_minutes=timeout_seconds / 60,  # type: ignore[arg-type]  # becomes a timedelta
         create_gloo_process_groups=device.type == "cuda",  # on CPU every group is gloo already
     )

@@ -53,6 +53,7 @@ class DecoderConfig:
     rope_theta: float = 10000.0
     norm_eps: float = 1e-6
     aux_loss: float = 0.001  # weight of the per-sequence load-balancing loss
+    tied_embeddings: bool = False  # one matrix embeds tokens and gives their logits
 
 
 @dataclass
@@ -72,18 +73,26 @@ class ParallelConfig:
     world.
     """
 
-    tensor: int = 1
-    pipeline: int = 1
-    expert: int = 1
+    tensor: int = 1  # ways a matrix is split
+    pipeline: int = 1  # stages that the model is cut into, one after the other
+    expert: int = 1  # ways the experts of a layer are shared out, over tensor and data ranks
+    virtual: int = 1  # pieces of each pipeline stage, worked on in turn; above 1: the interleaved schedule
+    encoder_stages: int = 0  # pipeline stages of the encoder's own: 0 none (it shares the first one), 1, or 2 as in the paper
+    decoder_layers: list[int] = field(
+        default_factory=list
+    )  # layers of each stage that holds some; [] = as even as can be
+    encoder: str = "auto"  # over tensor ranks: "split" | "replicate" | "auto" (split where the heads divide)
 
 
 @dataclass
 class EngineConfig:
-    """How a step is computed: ZeRO stage, number format, gradient clipping."""
+    """How a step is computed: ZeRO stage, number format, clipping, and what is traded for memory."""
 
-    zero_stage: int = 1
+    zero: int = 1  # what is split over data ranks: 1 optimizer state, 2 and gradients, 3 and weights
     precision: str = "fp32"  # "fp32" | "bf16" (gradients are accumulated in fp32 either way)
     clip: float = 1.0  # largest global gradient norm; 0 turns clipping off
+    offload: bool = False  # optimizer state and its update on the host
+    recompute: str = "none"  # activations computed again in backward: "none" | "selective" (feed-forwards) | "full"
 
 
 @dataclass
@@ -164,6 +173,7 @@ class StageConfig:
     checkpoint_every: int = 200  # steps
     evaluate_every: int = 200  # steps
     keep_checkpoints: int = 2
+    save_in_background: bool = True  # files are written while training goes on
     evaluation_pages: int = 64  # held-out pages of each source in an evaluation during training
 
 
@@ -184,6 +194,7 @@ class RunConfig:
     directory: str = "runs"  # the run's folder is DIRECTORY/NAME
     resume: bool = True  # continue from the newest valid checkpoint of this run, if there is one
     device: str = "auto"  # "auto" | "cpu" | "cuda"
+    timeout: float = 600.0  # seconds without progress after which a run ends with an error, such as a hung peer
 
 
 @dataclass
@@ -199,6 +210,7 @@ class Config:
     stage: StageConfig = field(default_factory=StageConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     seed: int = 0
+    resume: str | None = None  # run or checkpoint folder to go on from, in any layout: weights, optimizer, place in the data
     overrides: list[str] = field(
         default_factory=list
     )  # the overrides that made this configuration; filled in when it is composed

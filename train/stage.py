@@ -57,7 +57,7 @@ def run(config: Config, stop: StopFlag, overrides: Sequence[str] = ()) -> StageR
         adamw(config.optim),
         objective,
         topology,
-        EngineOptions(config.engine.zero_stage, config.engine.precision, config.engine.clip),
+        EngineOptions(config.engine.zero, config.engine.precision, config.engine.clip),
     )
     collator = Collator(tokenizer, batch_spec(config))
     curriculum = curriculum_of(config)

@@ -156,7 +156,7 @@ def _layout(config: Config, world: int) -> Iterator[str]:
     sizes, decoder, engine = config.parallel, config.model.decoder, config.engine
     try:
         topology = Topology.of_world(world, sizes.tensor, sizes.pipeline, sizes.expert)
-        check_engine(topology, EngineOptions(engine.zero_stage, engine.precision, engine.clip))
+        check_engine(topology, EngineOptions(engine.zero, engine.precision, engine.clip))
     except ParallelError as error:
         yield str(error)
         return

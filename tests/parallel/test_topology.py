@@ -31,8 +31,8 @@ def test_sizes_that_do_not_fit_are_refused_with_advice(world, sizes, advice):
 @pytest.mark.parametrize(
     ("topology", "options", "advice"),
     [
-        (Topology(), EngineOptions(zero_stage=0), "engine.zero_stage=1"),
-        (Topology(), EngineOptions(zero_stage=3), "engine.zero_stage=1"),
+        (Topology(), EngineOptions(zero=0), "engine.zero=1"),
+        (Topology(), EngineOptions(zero=3), "engine.zero=1"),
         (Topology(), EngineOptions(precision="fp16"), "engine.precision=fp32"),
         (Topology(), EngineOptions(clip=-1.0), "engine.clip"),
         (Topology(), EngineOptions(clip=float("nan")), "engine.clip"),

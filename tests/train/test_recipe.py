@@ -131,7 +131,7 @@ def test_steps_that_a_call_leaves_out_stay_in_the_account(tmp_path: Path) -> Non
 
 def test_a_recipe_runs_to_its_report_skips_what_is_done_and_refuses_other_settings(tmp_path: Path) -> None:
     def call(*more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "train.recipe", "name=chain", "processes=1", *SMALL, *more]
+        command = [sys.executable, "-m", "train.recipe", "name=chain", "processes=2", *SMALL, *more]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         return subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=250

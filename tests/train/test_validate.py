@@ -44,7 +44,7 @@ IMPOSSIBLE = {
     "stage.curriculum.levels=[[],[ratio-4]]": "level 0 is empty",
     "stage.curriculum.advance_at=1.5": "must be a fraction",
     "engine.precision=fp16": "engine.precision=fp32 or bf16",
-    "engine.zero_stage=7": "choose engine.zero_stage=1",
+    "engine.zero=7": "choose engine.zero=1",
     "engine.clip=-1": "0 for no clipping",
     "parallel.tensor=0": "choose parallel.tensor=1",
     "logger.wandb=onlin": "Did you mean logger.wandb=online?",
