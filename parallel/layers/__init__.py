@@ -13,7 +13,7 @@ from parallel.layers.linear import (
     shared_by_heads,
     splits,
 )
-from parallel.layers.module import Module, ModuleList
+from parallel.layers.module import Chunks, Module, ModuleList
 from parallel.layers.norm import LayerNorm, Norm
 from parallel.layers.router import Router, sequence_balance_loss
 from parallel.layers.spec import decoder_spec
@@ -21,6 +21,7 @@ from parallel.layers.spec import decoder_spec
 __all__ = [
     "Attention",
     "CausalAttentionCore",
+    "Chunks",
     "ColumnLinear",
     "Experts",
     "LayerNorm",
