@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from data_pipeline.errors import DataError
@@ -51,6 +52,23 @@ class MicroBatch:
             return {"tokens": tokens, "cells": 0.0}
         known = (self.glyphs != IGNORE_GLYPH) & (self.view_of >= 0)[:, None, None]
         return {"tokens": tokens, "cells": float(known.sum())}
+
+    def shape(self) -> tuple[int, int]:
+        """(rows, length)."""
+        return self.tokens.shape[0], self.tokens.shape[1]
+
+    def padded(self, length: int) -> "MicroBatch":
+        """The same rows, filled up to `length` positions."""
+        more = length - self.tokens.shape[1]
+        if not more:
+            return self
+        return replace(
+            self,
+            tokens=F.pad(self.tokens, (0, more)),
+            labels=F.pad(self.labels, (0, more), value=NO_LOSS),
+            positions=torch.arange(length, device=self.tokens.device).expand(len(self.tokens), -1),
+            padding=F.pad(self.padding, (0, more), value=True),
+        )
 
     def to(self, device: torch.device | str) -> "MicroBatch":
         """The micro-batch on a device; grey views travel as one channel."""

@@ -11,7 +11,7 @@ auxiliary losses that megatron-core's routers add in backward are averaged over 
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,34 +19,34 @@ from typing import Any, Protocol
 import torch
 import torch.distributed as dist
 from megatron.core import parallel_state
-from megatron.core.pipeline_parallel import get_forward_backward_func
 
-from parallel import deepspeed_compat, prepare, resume
+from parallel import deepspeed_compat, pipeline, prepare, resume
 from parallel.device import device
 from parallel.errors import MissingGradient, ParallelError
 from parallel.options import EngineOptions, check
+from parallel.pipeline import StageOutput
 from parallel.topology import Topology
 
-__all__ = ["Batch", "Engine", "EngineOptions", "Objective", "StepOutput"]
+__all__ = ["Batch", "Engine", "EngineOptions", "Objective", "StageOutput", "StepOutput"]
 
 
-class Batch(Protocol):
-    """One micro-batch of this rank. The engine knows only how much it weighs."""
+class Batch(pipeline.Batch, Protocol):
+    """One micro-batch of this rank. The engine knows only its shape and how much it weighs."""
 
     def weights(self) -> dict[str, float]:
         """Counts that sums are divided by, by name, such as {"tokens": 512.0}. The same names on every rank."""
 
 
 class Objective(Protocol):
-    """Runs the module on a micro-batch: (loss, sums).
+    """Runs a piece of the model on a micro-batch.
 
-    loss: scalar, every sum in it divided by its normalizer. sums: scalars by name, not divided; the engine adds them
-    over micro-batches and data ranks. The same names in every call.
+    In the loss every sum is divided by its normalizer; the sums themselves are not divided: the engine adds them over
+    micro-batches, pieces and data ranks.
     """
 
     def __call__(
         self, module: torch.nn.Module, batch: Any, normalizers: Mapping[str, float]
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]: ...
+    ) -> StageOutput: ...
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,6 @@ class Engine:
         self._hooks = prepare.sum_over_sequence_parts(self._names, topology)
         self._reached: set[torch.nn.Parameter] = set()
         self._hooks += [p.register_post_accumulate_grad_hook(self._reached.add) for p in self._names]
-        self._sum_names: dict[str, tuple[str, ...]] = {}
 
     def train_step(self, batches: Sequence[Batch]) -> StepOutput:
         """One optimizer step over this rank's micro-batches of a global batch. All ranks call it together.
@@ -111,7 +110,7 @@ class Engine:
             self.module.train()
         self._reached.clear()
         weights, normalizers = self._totals(batches)
-        loss, missing, sums = self._reduce("train", *self._run(batches, normalizers, forward_only=False))
+        loss, missing, sums = self._reduce(*self._forward_backward(batches, normalizers))
         self._refuse_missing(missing)
         if not math.isfinite(loss):
             deepspeed_compat.discard(self._deepspeed, self.options)
@@ -120,15 +119,14 @@ class Engine:
         norm = float(self._deepspeed.get_global_grad_norm())
         return StepOutput(loss, norm, bool(self._deepspeed.optimizer.overflow), sums, weights)
 
-    @torch.no_grad()
     def eval_step(self, batches: Sequence[Batch]) -> tuple[dict[str, float], dict[str, float]]:
         """(sums, weights) over all micro-batches and data ranks, as in a training step, without gradients."""
-        training = self.module.training
-        self.module.eval()
         weights, normalizers = self._totals(batches)
-        _, _, sums = self._reduce("evaluation", *self._run(batches, normalizers, forward_only=True))
-        self.module.train(training)
-        return sums, weights
+
+        def stage(module: torch.nn.Module, batch: Batch) -> StageOutput:
+            return self._objective(module, batch, normalizers)
+
+        return pipeline.forward_only(self.module, batches, stage), weights
 
     def set_learning_rate(self, lr: float) -> None:
         """Gives every group `lr` times its `lr_scale`, from the next step on."""
@@ -182,55 +180,33 @@ class Engine:
         weights = dict(zip(local, sums))
         return weights, {name: (value or total) / total for name, value in weights.items()}
 
-    def _run(
-        self, batches: Sequence[Batch], normalizers: Mapping[str, float], forward_only: bool
+    def _forward_backward(
+        self, batches: Sequence[Batch], normalizers: Mapping[str, float]
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """This rank's (loss, sums) in fp64, after forward and backward over all its micro-batches."""
-        losses: list[torch.Tensor] = []
 
-        def forward_step(batches: Iterator[Batch], module: torch.nn.Module) -> tuple[torch.Tensor, Callable]:
-            loss, sums = self._objective(module, next(batches), normalizers)
-            if deepspeed_compat.partitions_gradients(self.options) and loss.requires_grad:
+        def stage(module: torch.nn.Module, batch: Batch) -> StageOutput:
+            output = self._objective(module, batch, normalizers)
+            if deepspeed_compat.partitions_gradients(self.options):
                 self._reached.clear()  # every backward is reduced by itself, so each must reach everything
-                deepspeed_compat.reduce_after_backward(self._deepspeed, loss, self._check_backward)
-            losses.append(loss.detach().double())  # a copy: the schedule scales the loss in place
-            return loss, lambda output: (
-                output,
-                {name: value.detach().double() for name, value in sums.items()},
-            )
+                deepspeed_compat.reduce_after_backward(self._deepspeed, output.loss, self._check_backward)
+            return output
 
-        parts = get_forward_backward_func()(
-            forward_step_func=forward_step,
-            data_iterator=iter(batches),
-            model=self.module,
-            num_microbatches=len(batches),
-            seq_length=1,  # this and the next are only read by pipeline schedules
-            micro_batch_size=1,
-            forward_only=forward_only,
-        )
-        totals = {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
-        return torch.stack(losses).mean(), totals
+        return pipeline.run(self.module, batches, stage, forward_only=False)
 
     def _reduce(
-        self, kind: str, loss: torch.Tensor, sums: Mapping[str, torch.Tensor]
+        self, loss: torch.Tensor, sums: Mapping[str, torch.Tensor]
     ) -> tuple[float, int, dict[str, float]]:
-        """(loss of the global batch, missing gradients on all ranks, sums over data ranks)."""
-        names = self._sum_names.setdefault(kind, tuple(sums))
-        if tuple(sums) != names:
-            raise ParallelError(
-                f"The objective's sums changed from {names} to {tuple(sums)}: always give all of them."
-            )
+        """(loss of the global batch, missing gradients on all ranks, sums over data ranks and stages)."""
         missing = torch.tensor(
             float(len(self._names) - len(self._reached)), dtype=torch.float64, device=loss.device
         )
         vector = torch.stack([loss, missing, *sums.values()])
-        dist.all_reduce(vector, group=parallel_state.get_data_parallel_group())
-        if (
-            self.topology.world > self.topology.data
-        ):  # the other ranks of this copy of the model must know, too
-            dist.all_reduce(vector[1:2], group=parallel_state.get_model_parallel_group())
+        pipeline.over_data_and_stages(vector)
+        if self.topology.tensor > 1:  # these ranks count the same, but for what is missing
+            dist.all_reduce(vector[1:2], group=parallel_state.get_tensor_model_parallel_group())
         total, lost, *values = vector.tolist()
-        return total / self.topology.data, int(lost), dict(zip(names, values))
+        return total / self.topology.data, int(lost), dict(zip(sums, values))
 
     def _check_backward(self) -> None:
         """Before ranks reduce a backward's gradients together, they agree that all have them: else they would wait

@@ -6,7 +6,6 @@ at the limit.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 
 from data_pipeline.batch import BatchSpec, MicroBatch, prompt_batch
 from data_pipeline.tokenizer import Tokenizer
+from parallel.pipeline import evaluating
 from train.model.optical import DecodingCache, OpticalModel
 
 
@@ -99,17 +99,6 @@ def decode(
             if position + 1 == limit or bool(finished.all()):
                 return
             logits = model.decode_step(tokens, cache)
-
-
-@contextmanager
-def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, the former mode again afterwards."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
 
 
 def _reading(ids: list[int], tokenizer: Tokenizer) -> Reading:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from data_pipeline.batch import MicroBatch
 from data_pipeline.record import IGNORE_GLYPH
+from parallel.pipeline import StageOutput
 
 NO_LABEL = -100
 
@@ -36,25 +37,31 @@ class NextToken:
 
     def __call__(
         self, module: torch.nn.Module, batch: MicroBatch, normalizers: Mapping[str, float]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss to differentiate, and sums for the log: "loss" over tokens, each glyph map over cells, in nats.
+    ) -> StageOutput:
+        """The losses that arise in this piece of the model, and sums for the log: "loss" over tokens, each glyph map over
+        cells, in nats; 0 for what another piece counts.
 
         `normalizers`: what one unit of each weight counts ("tokens", "cells"), as the engine hands it out, so that the
-        gradient is that of the mean over the whole step however it is cut into micro-batches and ranks.
+        gradient is that of the mean over the whole step however it is cut into micro-batches, pieces and ranks.
         """
         with_glyphs = self.patch_glyphs > 0 or self.token_glyphs > 0
         output = module(with_noise(batch, self.input_noise), with_glyphs=with_glyphs)
-        tokens = token_cross_entropy(output.logits, batch.labels).sum()
-        loss, sums = tokens / normalizers["tokens"], {"loss": tokens.detach()}
+        loss = torch.zeros((), device=batch.labels.device)
+        sums = {"loss": loss}
+        if output.logits is not None:
+            tokens = token_cross_entropy(output.logits, batch.labels).sum()
+            loss, sums["loss"] = tokens / normalizers["tokens"], tokens.detach()
         for name, weight, logits in (
             ("patch_glyphs", self.patch_glyphs, output.patch_glyphs),
             ("token_glyphs", self.token_glyphs, output.token_glyphs),
         ):
             if weight > 0:
+                sums[name] = torch.zeros_like(loss)
+            if weight > 0 and logits is not None:
                 cells = glyph_cross_entropy(logits, batch)
                 loss = loss + weight * cells / max(normalizers["cells"], 1.0)
                 sums[name] = cells.detach()
-        return loss, sums
+        return StageOutput(output.hidden, loss, sums)
 
 
 def with_noise(batch: MicroBatch, share: float) -> MicroBatch:

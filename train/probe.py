@@ -8,71 +8,33 @@ Shapes: B rows, L positions, V views.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from megatron.core import parallel_state
 from megatron.core.tensor_parallel import gather_from_tensor_model_parallel_region
 from torch import Tensor
 
-from data_pipeline.batch import NO_LOSS, Collator, MicroBatch
+from data_pipeline.batch import HOLE, NO_LOSS, Collator, MicroBatch, hole
 from data_pipeline.reader import records
 from data_pipeline.record import Record
-from train.generation import evaluating
-from train.model.optical import OpticalModel
-
-
-@dataclass(frozen=True)
-class Sums:
-    """Sums over tokens, as a vector so that ranks can add theirs. `right_paired` counts batches that could be
-    shuffled.
-    """
-
-    vector: Tensor  # float64 [7]: tokens, correct, right, paired tokens, right_paired, shuffled, blank
-
-    @classmethod
-    def of(cls, parts: Sequence[Tensor], device: torch.device) -> "Sums":
-        """The sum over micro-batches (none at all is zero)."""
-        return cls(
-            torch.stack(list(parts)).sum(0) if parts else torch.zeros(7, dtype=torch.float64, device=device)
-        )
-
-    def over_data_ranks(self) -> "Sums":
-        """Added up over the data-parallel ranks; all of them must call it."""
-        total = self.vector.clone()
-        dist.all_reduce(total, group=parallel_state.get_data_parallel_group())
-        return Sums(total)
-
-    def means(self, with_blank: bool) -> dict[str, float]:
-        """accuracy (0..1), cross_entropy, cross_entropy_shuffled, image_gain (nats a token), and for blank
-        pages if asked.
-
-        What has no tokens (shuffling needs two pages) is nan.
-        """
-        tokens, correct, right, paired, right_paired, shuffled, blank = self.vector.tolist()
-        found = {
-            "accuracy": _ratio(correct, tokens),
-            "cross_entropy": _ratio(right, tokens),
-            "cross_entropy_shuffled": _ratio(shuffled, paired),
-            "image_gain": _ratio(shuffled - right_paired, paired),
-        }
-        return found | ({"cross_entropy_blank": _ratio(blank, tokens)} if with_blank else {})
+from parallel.device import device
+from parallel.pipeline import StageOutput, forward_only
 
 
 class Probe:
-    """Looks at the same few held-out pages of every source whenever it is called; each data-parallel rank at
-    its share.
+    """Looks at the same few held-out pages of every source whenever it is called, in any layout; each data-parallel
+    rank at its share.
 
     Every rank does the same number of forward passes, as experts may be spread over ranks.
     """
 
     def __init__(
         self,
-        model: OpticalModel,
+        model: torch.nn.Module,
         held_out: Mapping[str, Path],
         collator: Collator,
         pages: int,
@@ -91,16 +53,30 @@ class Probe:
 
 
 def probe(
-    model: OpticalModel, batches: Mapping[str, Sequence[MicroBatch]], with_blank: bool = False
+    model: torch.nn.Module, batches: Mapping[str, Sequence[MicroBatch]], with_blank: bool = False
 ) -> dict[str, dict[str, float]]:
-    """Source -> the means of `Sums.means` over the batches of all data-parallel ranks."""
-    device = next(model.parameters()).device
-    with evaluating(model), torch.no_grad():
-        sums = {
-            source: Sums.of([score(model, batch.to(device), with_blank) for batch in own], device)
-            for source, own in batches.items()
-        }
-    return {source: own.over_data_ranks().means(with_blank) for source, own in sums.items()}
+    """Source -> accuracy (0..1), cross_entropy, cross_entropy_shuffled, image_gain (nats a token), and for blank pages
+    if asked, over the batches of all data-parallel ranks.
+
+    What has no tokens (shuffling needs two pages) is nan.
+    """
+    return {source: _look(model, own, with_blank) for source, own in batches.items()}
+
+
+def _look(model: torch.nn.Module, batches: Sequence[MicroBatch], with_blank: bool) -> dict[str, float]:
+    batches = [batch.to(device()) for batch in batches]
+    right = forward_only(model, batches, score)
+    shuffled = forward_only(model, [with_other_pages(batch) for batch in batches], score)
+    found = {
+        "accuracy": _ratio(right["correct"], right["tokens"]),
+        "cross_entropy": _ratio(right["nats"], right["tokens"]),
+        "cross_entropy_shuffled": _ratio(shuffled["paired_nats"], shuffled["paired"]),
+        "image_gain": _ratio(shuffled["paired_nats"] - right["paired_nats"], right["paired"]),
+    }
+    if with_blank:
+        blank = [replace(batch, views=blank_views(batch.views)) for batch in batches]
+        found["cross_entropy_blank"] = _ratio(forward_only(model, blank, score)["nats"], right["tokens"])
+    return found
 
 
 def share(items: list[Record], rank: int, world: int) -> list[Record]:
@@ -112,30 +88,43 @@ def share(items: list[Record], rank: int, world: int) -> list[Record]:
 
 
 def collate(items: Sequence[Record], source: str, collator: Collator, batch_size: int) -> list[MicroBatch]:
-    """Micro-batches of nearly equal size, so that none is left with a single page, which could not be
-    shuffled.
+    """Micro-batches of equally many rows and nearly as many pages, so that none is left with a single page, which
+    could not be shuffled; a row too many is a hole.
+
+    Interleaved pipelines take micro-batches in groups of as many as there are stages, and get so many.
     """
-    count = -(-len(items) // max(batch_size, 2))
-    cuts = [round(index * len(items) / count) for index in range(count + 1)] if count else [0]
-    return [collator(items[first:last], [source] * (last - first)) for first, last in pairwise(cuts)]
+    interleaved = parallel_state.get_virtual_pipeline_model_parallel_world_size() is not None
+    unit = parallel_state.get_pipeline_model_parallel_world_size() if interleaved else 1
+    count = -(-max(len(items), 1) // (max(batch_size, 2) * unit)) * unit
+    cuts = [round(index * len(items) / count) for index in range(count + 1)]
+    rows = max(last - first for first, last in pairwise(cuts))
+    filled = [
+        [*items[first:last], *[hole(HOLE, source)] * (rows - (last - first))] for first, last in pairwise(cuts)
+    ]
+    return [collator(part, [source] * len(part)) for part in filled]
 
 
-def score(model: OpticalModel, batch: MicroBatch, with_blank: bool) -> Tensor:
-    """The vector of `Sums` for one micro-batch on the model's device."""
-    tokens = (batch.labels != NO_LOSS).sum().double()
-    logits = gather_from_tensor_model_parallel_region(model(batch).logits)
-    correct = ((logits.argmax(-1) == batch.labels) & (batch.labels != NO_LOSS)).sum().double()
-    right, zero = _nats(logits, batch.labels), torch.zeros_like(tokens)
-    paired = right_paired = shuffled = blank = zero
-    if int((batch.view_of >= 0).sum()) > 1:
-        paired, right_paired, shuffled = (
-            tokens,
-            right,
-            _loss(model, replace(batch, views=batch.views.roll(1, 0))),
-        )
-    if with_blank:
-        blank = _loss(model, replace(batch, views=blank_views(batch.views)))
-    return torch.stack([tokens, correct, right, paired, right_paired, shuffled, blank])
+def score(piece: torch.nn.Module, batch: MicroBatch) -> StageOutput:
+    """Counts and nats of one micro-batch, on the piece of the model that has the logits; `paired` are the tokens of
+    batches whose pages can be shuffled.
+    """
+    output = piece(batch)
+    zero = torch.zeros((), dtype=torch.float64, device=batch.tokens.device)
+    sums = dict.fromkeys(("tokens", "correct", "nats", "paired", "paired_nats"), zero)
+    if output.logits is not None:
+        logits = gather_from_tensor_model_parallel_region(output.logits)
+        wanted = batch.labels != NO_LOSS
+        sums["tokens"] = wanted.sum().double()
+        sums["correct"] = ((logits.argmax(-1) == batch.labels) & wanted).sum().double()
+        sums["nats"] = _nats(logits, batch.labels)
+        if int((batch.view_of >= 0).sum()) > 1:
+            sums["paired"], sums["paired_nats"] = sums["tokens"], sums["nats"]
+    return StageOutput(output.hidden, zero, sums)
+
+
+def with_other_pages(batch: MicroBatch) -> MicroBatch:
+    """Every page in the place of the next one."""
+    return replace(batch, views=batch.views.roll(1, 0))
 
 
 def blank_views(views: Tensor) -> Tensor:
@@ -144,10 +133,6 @@ def blank_views(views: Tensor) -> Tensor:
     """
     paper = views.flatten(1).median(dim=1).values
     return paper[:, None, None, None].expand_as(views)
-
-
-def _loss(model: OpticalModel, batch: MicroBatch) -> Tensor:
-    return _nats(gather_from_tensor_model_parallel_region(model(batch).logits), batch.labels)
 
 
 def _nats(logits: Tensor, labels: Tensor) -> Tensor:

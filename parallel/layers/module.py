@@ -41,5 +41,5 @@ class Chunks(Module):
         return {
             f"{index}.{name}": shard
             for index, piece in enumerate(self.pieces)
-            for name, shard in piece.sharded_state_dict(prefix, sharded_offsets, metadata).items()
+            for name, shard in piece.sharded_state_dict(prefix, sharded_offsets, metadata).items()  # type: ignore[operator]
         }

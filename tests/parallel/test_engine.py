@@ -113,10 +113,10 @@ def messages_of_a_missing_gradient(topology):
 
 
 def without_output_on_rank_1(module, batch, normalizers):
-    loss, sums = tiny.objective(module, batch, normalizers)
+    output = tiny.objective(module, batch, normalizers)
     if environment()[0] == 1:
-        loss = module.decoder.layers[0].mlp.linear_fc1.weight.sum() / normalizers["tokens"]
-    return loss, sums
+        output.loss = module.decoder.layers[0].mlp.linear_fc1.weight.sum() / normalizers["tokens"]
+    return output
 
 
 def steps_that_are_not_finite(topology):
@@ -127,15 +127,15 @@ def steps_that_are_not_finite(topology):
         poison = {"kind": ""}
 
         def objective(module, batch, normalizers, poison=poison):
-            loss, sums = tiny.objective(module, batch, normalizers)
+            output = tiny.objective(module, batch, normalizers)
             if environment()[0] == topology.data - 1:
                 if poison["kind"] == "loss":
-                    loss = loss + math.nan
+                    output.loss = output.loss + math.nan
                 elif poison["kind"] == "infinite constant":
-                    loss = loss + math.inf
+                    output.loss = output.loss + math.inf
                 elif poison["kind"] == "gradient":
-                    loss.register_hook(lambda gradient: gradient * math.inf)
-            return loss, sums
+                    output.loss.register_hook(lambda gradient: gradient * math.inf)
+            return output
 
         engine, clean = engine_of(module, topology, options, objective), engine_of(other, topology, options)
         shares = [tiny.share(step, environment()[0], topology.data, 2) for step in range(3)]

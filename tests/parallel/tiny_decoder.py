@@ -21,6 +21,10 @@ class Rows:
         """Positions that count."""
         return {"tokens": float(self.mask.sum())}
 
+    def shape(self) -> tuple[int, int]:
+        """Rows and their length, without the last token's label."""
+        return len(self.tokens), self.tokens.shape[1] - 1
+
 
 def build(seed: int = 0, width: int = 32, layers: int = 3, topology: Any = None) -> torch.nn.Module:
     """One dense layer, then layers of 4 experts with 2 chosen; weights drawn from `seed` by parameter name order."""
@@ -78,13 +82,15 @@ def share(step: int, rank: int, world: int, micro_batches: int) -> list[Rows]:
 
 def objective(
     module: torch.nn.Module, batch: Rows, normalizers: Mapping[str, float]
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+) -> Any:
     """Next-token cross-entropy over the positions that count."""
+    from parallel.pipeline import StageOutput
+
     losses = module(
         batch.tokens[:, :-1], torch.arange(LENGTH)[None], None, labels=batch.tokens[:, 1:].contiguous()
     )
     total = (losses.float() * batch.mask).sum()
-    return total / normalizers["tokens"], {"tokens": total}
+    return StageOutput(None, total / normalizers["tokens"], {"tokens": total})
 
 
 def groups(module: torch.nn.Module) -> list[dict[str, Any]]:
@@ -123,7 +129,7 @@ def reference(steps: int, frozen: str = "?") -> tuple[list[tuple[float, float]],
     history = []
     for step in range(steps):
         batch = global_batch(step)
-        loss, _ = objective(module, batch, batch.weights())
+        loss = objective(module, batch, batch.weights()).loss
         optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_([p for p in module.parameters() if p.requires_grad], CLIP)

@@ -42,7 +42,7 @@ class Logits(torch.nn.Module):
     def forward(self, batch: SimpleNamespace, with_glyphs: bool) -> SimpleNamespace:
         self.asked.append(with_glyphs)
         patch, token = (self.patch, self.token) if with_glyphs else (None, None)
-        return SimpleNamespace(logits=self.logits, patch_glyphs=patch, token_glyphs=token)
+        return SimpleNamespace(hidden=None, logits=self.logits, patch_glyphs=patch, token_glyphs=token)
 
 
 NORMALIZERS = {"tokens": 10.0, "cells": 4.0}
@@ -52,7 +52,8 @@ def test_next_token_loss_and_gradient_are_cross_entropys(batch: SimpleNamespace)
     from train.objective import NextToken
 
     module = Logits()
-    loss, sums = NextToken()(module, batch, NORMALIZERS)
+    output = NextToken()(module, batch, NORMALIZERS)
+    loss, sums = output.loss, output.sums
     loss.backward()
     twin = module.logits.detach().clone().requires_grad_()
     expected = F.cross_entropy(twin.flatten(0, 1), batch.labels.flatten(), ignore_index=-100, reduction="sum")
@@ -67,7 +68,8 @@ def test_glyph_maps_count_known_cells_of_real_pages_and_share_the_last_class(bat
     from train.objective import NextToken
 
     module = Logits()
-    loss, sums = NextToken(patch_glyphs=0.5, token_glyphs=2.0)(module, batch, NORMALIZERS)
+    output = NextToken(patch_glyphs=0.5, token_glyphs=2.0)(module, batch, NORMALIZERS)
+    loss, sums = output.loss, output.sums
     labels = batch.glyphs[0].long().flatten()
     known = labels != 255
     labels = labels.clamp(max=5)  # class 200 is beyond the heads' six classes
@@ -84,7 +86,7 @@ def test_a_batch_without_pages_gives_the_heads_zero_gradients_not_missing_ones(b
     batch.view_of = torch.tensor([-1, -1])
     for glyphs in (batch.glyphs, None):
         module, batch.glyphs = Logits(), glyphs
-        loss, _ = NextToken(patch_glyphs=1.0, token_glyphs=1.0)(module, batch, {"tokens": 10.0, "cells": 0.5})
+        loss = NextToken(patch_glyphs=1.0, token_glyphs=1.0)(module, batch, {"tokens": 10.0, "cells": 0.5}).loss
         loss.backward()
         assert torch.isfinite(loss)
         assert module.patch.grad is not None and not module.patch.grad.any()

@@ -39,6 +39,7 @@ class ModelOutput:
     logits: torch.Tensor  # [B, L, T]
     patch_glyphs: torch.Tensor | None = None  # [V, G, G, classes]
     token_glyphs: torch.Tensor | None = None  # [V, G, G, classes]
+    hidden: torch.Tensor | None = None  # what the next pipeline piece takes
 
 
 class DecodingCache(StaticInferenceContext):
