@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from conf.command import run
 from parallel.topology import environment
 from train.config import RecipeConfig
+from train.launcher import launch
+from train.peers import ending_with_lost_peers
 from train.recipe_plan import Step, folder_of, plan, process_count
 from train.recipe_state import Ledger
 from train.signals import StopFlag
@@ -28,6 +30,8 @@ EXAMPLES = (
     "python -m train.recipe processes=2                # two data-parallel processes on this machine",
 )
 
+MEETING = 24 * 3600.0  # seconds that ranks wait while the first one builds pages; a stage has its own run.timeout
+
 
 def check(config: RecipeConfig) -> None:
     """Composes every step, so that no mistake waits for its turn."""
@@ -37,12 +41,13 @@ def check(config: RecipeConfig) -> None:
 def main(config: RecipeConfig) -> int:
     """Runs what is not done yet; the exit code is 0, or 128 + the signal that stopped it."""
     rank, world, _ = environment()
-    if _world(config) > world:
-        _relaunch(_world(config), config.overrides)
-    steps = plan(config, world)
+    processes = _world(config)
+    steps = plan(config, processes)
     ledger = Ledger(folder_of(config), config.name, steps, writes=rank == 0)
     again = ledger.check(steps, config.restart)
-    with StopFlag() as stop:
+    if processes > world:
+        return _relaunch(processes, config.overrides)
+    with StopFlag() as stop, ending_with_lost_peers("python -m train.recipe", rank, MEETING):
         return _Recipe(steps, ledger, stop, rank, world).run(again)
 
 
@@ -129,7 +134,7 @@ class _Recipe:
             topology.start(
                 topology.Topology.of_world(self.world, *split),
                 getattr(step.config, "seed", 0),
-                timeout_seconds=24 * 3600,
+                timeout_seconds=MEETING,
             )
         else:
             topology.seed_everything(getattr(step.config, "seed", 0))
@@ -159,20 +164,12 @@ def _world(config: RecipeConfig) -> int:
     return environment()[1] if launched else process_count(config)
 
 
-def _relaunch(processes: int, overrides: Sequence[str]) -> None:
-    """Replaces this process by a launcher of `processes` of them, which share the cores."""
+def _relaunch(processes: int, overrides: Sequence[str]) -> int:
+    """Runs the recipe in so many processes, which share the cores; their exit code."""
     cores = len(os.sched_getaffinity(0))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // processes)))
     print(f"{processes} processes, {os.environ['OMP_NUM_THREADS']} thread(s) each", flush=True)
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        str(processes),
-    ]
-    os.execv(sys.executable, [*launcher, "-m", "train.recipe", *overrides])
+    return launch(["-m", "train.recipe", *overrides], processes)
 
 
 def _duration(seconds: float) -> str:
