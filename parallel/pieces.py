@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.metadata import (
     BytesStorageMetadata,
@@ -36,6 +37,12 @@ from torch.distributed.checkpoint.planner import (
 from torch.distributed.checkpoint.planner_helpers import create_read_items_for_chunk_list
 
 from parallel.errors import CheckpointError
+
+# DCP logs what it also raises, and warns when one process reads alone. Said once here: a background thread that
+# changed these settings for a while would change them for the training thread, too.
+logging.getLogger("torch.distributed.checkpoint").setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.distributed\.checkpoint")
+warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
 
 _DCP_CLASSES = {
     ("torch.distributed.checkpoint.metadata", name)
@@ -78,21 +85,20 @@ class Piece:
         )
 
 
-def write(folder: Path, pieces: Sequence[Piece]) -> None:
-    """Writes the pieces of all ranks into an existing folder; all ranks call it."""
-    with _quiet(), _plain_errors(folder):
-        dcp.save(
-            {}, storage_writer=dcp.FileSystemWriter(folder, thread_count=1), planner=_SavePlanner(pieces)
-        )
+def write(folder: Path, pieces: Sequence[Piece], group: dist.ProcessGroup | None = None) -> None:
+    """Writes the pieces of all ranks into an existing folder, and waits for the disk; all ranks of `group` call it."""
+    writer = dcp.FileSystemWriter(folder, thread_count=1)
+    with _plain_errors(folder):
+        dcp.save({}, storage_writer=writer, planner=_SavePlanner(pieces), process_group=group)
 
 
-def read(folder: Path, pieces: Sequence[Piece]) -> None:
-    """Fills the tensors of the pieces in place, whatever pieces were written; all ranks call it.
+def read(folder: Path, pieces: Sequence[Piece], alone: bool = False) -> None:
+    """Fills the tensors of the pieces in place, whatever pieces were written; all ranks call it, or one `alone`.
 
     Raises CheckpointError for a key that is not there or has another shape.
     """
-    with _quiet(), _plain_errors(folder):
-        dcp.load({}, storage_reader=_SafeReader(folder), planner=_LoadPlanner(pieces))
+    with _plain_errors(folder):
+        dcp.load({}, storage_reader=_SafeReader(folder), planner=_LoadPlanner(pieces), no_dist=alone)
 
 
 def contents(folder: Path) -> dict[str, TensorStorageMetadata]:
@@ -184,19 +190,6 @@ def _write_item(piece: Piece) -> WriteItem:
             size=torch.Size(piece.shape),
         ),
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without DCP's remarks about an empty state dict: the planners carry the pieces."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 @contextmanager

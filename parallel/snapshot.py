@@ -53,16 +53,16 @@ class LoadReport:
 
 
 def load_module(path: Path, module: torch.nn.Module, strict: bool = True) -> LoadReport:
-    """Gives a module without an engine the weights of a checkpoint folder, or of the newest valid one of a root.
+    """Gives a module without an engine the weights of a checkpoint folder, or of the newest valid one of a run or root.
 
     With `strict` a missing or unexpected key raises CheckpointError; without, the report lists them and the module keeps
     its own values there. Process groups must exist; all ranks call it.
     """
-    folder = _require(path)
+    folder = checkpoint.require(Path(path))
     entries = describe(module)
     known = {key.removeprefix("model.") for key in store.contents(folder) if key.startswith("model.")}
     wanted = _of_all_ranks({piece.key for entry in entries for piece in cut(entry, entry.data, "")})
-    state = checkpoint.read_extra(folder)
+    state = checkpoint.facts(folder)
     report = LoadReport(folder, state["step"], state["extra"], sorted(wanted - known), sorted(known - wanted))
     if strict and (report.missing or report.unexpected):
         raise CheckpointError(
@@ -158,13 +158,6 @@ def _of_all_ranks(keys: set[str]) -> set[str]:
     found: list[set[str]] = [set() for _ in range(dist.get_world_size())]
     dist.all_gather_object(found, keys)
     return set().union(*found)
-
-
-def _require(path: Path) -> Path:
-    folder = checkpoint.newest(Path(path))
-    if folder is None:
-        raise CheckpointError(f"No checkpoint in {path}: look for folders named step-00000120.")
-    return folder
 
 
 def _by_prefix(keys: list[str]) -> str:

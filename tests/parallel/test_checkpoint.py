@@ -117,7 +117,7 @@ def load_x(root: Path) -> tuple[float, dict]:
     x = torch.zeros(1000)
     pieces.read(folder, [pieces.Piece.whole("x", x)])
     assert (x == x[0]).all()
-    return x[0].item(), checkpoint.read_extra(folder)
+    return x[0].item(), checkpoint.facts(folder)
 
 
 def damage_flip(folder: Path) -> str:
