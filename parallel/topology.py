@@ -74,6 +74,11 @@ class Topology:
                 raise UnsupportedLayout(
                     f"parallel.{name}={size} is not a size: choose parallel.{name}=1 or more."
                 )
+        if self.virtual < 1 or (self.virtual > 1 and self.pipeline == 1):
+            raise UnsupportedLayout(
+                f"parallel.virtual={self.virtual}: pieces of a pipeline stage, 1 or more, and more than 1 only with "
+                "parallel.pipeline=2 or more. Choose parallel.virtual=1."
+            )
         if self.data < 1:
             raise UnsupportedLayout(f"data={self.data} copies of the model: there must be one or more.")
         stage = self.tensor * self.data

@@ -76,6 +76,7 @@ class ParallelConfig:
     tensor: int = 1  # ways a matrix is split
     pipeline: int = 1  # stages that the model is cut into, one after the other
     expert: int = 1  # ways the experts of a layer are shared out, over tensor and data ranks
+    sequence: bool = True  # tensor ranks also share out the positions wherever matrices are whole; experts need it
     virtual: int = 1  # pieces of each pipeline stage, worked on in turn; above 1: the interleaved schedule
     encoder_stages: int = 0  # pipeline stages of the encoder's own: 0 none (it shares the first one), 1, or 2 as in the paper
     decoder_layers: list[int] = field(

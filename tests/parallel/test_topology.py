@@ -21,6 +21,8 @@ def test_what_tensor_and_pipeline_leave_over_is_data_parallel():
         (1, {"pipeline": 2}, "multiple of 2"),
         (4, {"expert": 3}, "parallel.expert=2"),
         (4, {"tensor": 0}, "parallel.tensor=1"),
+        (4, {"virtual": 2}, "parallel.virtual=1"),
+        (4, {"pipeline": 2, "virtual": 0}, "parallel.virtual=1"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused_with_advice(world, sizes, advice):
