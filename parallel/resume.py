@@ -57,7 +57,7 @@ def load(path: Path, state: TrainingState, strict: bool) -> dict[str, Any] | Non
     folder = checkpoint.newest(path)
     if folder is None:
         return None
-    facts = checkpoint.read_extra(folder)
+    facts = checkpoint.facts(folder)
     trained, others = state.entries()
     for entry, value in read_values(folder, others, "model."):
         with torch.no_grad():
