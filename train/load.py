@@ -51,6 +51,7 @@ def load_trained(path: Path) -> Trained:
         config.engine.precision if device().type == "cuda" else "fp32"
     )  # bf16 is slower than fp32 on CPU
     model = build(config.model, tokenizer.image, precision=precision, device=device(), seed=config.seed)
+    assert isinstance(model, OpticalModel)
     load_module(folder, model)
     model.eval()
     spec = BatchSpec(config.data.image_size, config.model.encoder.patch, config.data.max_length)

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
+from megatron.core import parallel_state
 from omegaconf import OmegaConf
 
 from conf.errors import ConfigError
@@ -16,11 +18,13 @@ from data_pipeline.stream import Stream
 from data_pipeline.tokenizer import Tokenizer, load_tokenizer
 from parallel.device import device
 from parallel.engine import Engine, EngineOptions
+from parallel.layers import Chunks
 from parallel.snapshot import load_module
 from parallel.topology import Topology, environment
 from train.config import Config, SourceConfig
 from train.curriculum import Curriculum
 from train.loop import Progress, Run, restore, state_of, train
+from train.model.names import whole_names
 from train.model.optical import OpticalModel, build
 from train.monitor import Monitor
 from train.objective import NextToken
@@ -96,8 +100,8 @@ def moved(run: Run) -> bool:
         run.monitor.close()
 
 
-def build_model(config: Config, tokenizer: Tokenizer) -> OpticalModel:
-    """The model on this process's device, with fresh weights or those of `stage.start_from`."""
+def build_model(config: Config, tokenizer: Tokenizer) -> OpticalModel | Chunks:
+    """This rank's part of the model on its device, with fresh weights or those of `stage.start_from`."""
     if tokenizer.vocab_size > config.model.decoder.vocab_size:
         raise ConfigError(
             f"data.tokenizer={config.data.tokenizer} has {tokenizer.vocab_size} tokens, the model only "
@@ -106,9 +110,9 @@ def build_model(config: Config, tokenizer: Tokenizer) -> OpticalModel:
     model = build(
         config.model,
         tokenizer.image,
-        tensor=config.parallel.tensor,
-        expert=config.parallel.expert,
+        config.parallel,
         precision=config.engine.precision,
+        recompute=config.engine.recompute,
         device=device(),
         seed=config.seed,
     )
@@ -118,21 +122,35 @@ def build_model(config: Config, tokenizer: Tokenizer) -> OpticalModel:
 
 
 def freeze(model: torch.nn.Module, prefixes: Sequence[str]) -> None:
-    """Keeps the parameters whose names start with one of `prefixes` as they are; every prefix must name something."""
+    """Keeps the parameters whose names in the whole model start with one of `prefixes` as they are; every prefix must
+    name something on some stage."""
+    here, everywhere = whole_names(model), _names_of_all_stages(model) if prefixes else set()
     for prefix in prefixes:
-        chosen = [p for name, p in model.named_parameters() if name == prefix or name.startswith(f"{prefix}.")]
-        if not chosen:
-            parts = sorted({".".join(name.split(".")[:2]) for name, _ in model.named_parameters()})
+        if not any(_within(name, prefix) for name in everywhere):
+            parts = sorted({".".join(name.split(".")[:2]) for name in everywhere})
             raise ConfigError(f"stage.frozen: no parameter's name starts with {prefix}; choose from {', '.join(parts)}.")
-        for parameter in chosen:
-            parameter.requires_grad_(False)
+        for name, parameter in here.items():
+            if _within(name, prefix):
+                parameter.requires_grad_(False)
 
 
-def freeze_idle_heads(model: OpticalModel, objective: NextToken) -> None:
+def freeze_idle_heads(model: torch.nn.Module, objective: NextToken) -> None:
     """Freezes the glyph heads that the objective does not ask: they would get no gradient."""
-    if model.glyph_heads is not None:
-        model.glyph_heads.patch.requires_grad_(objective.patch_glyphs > 0)
-        model.glyph_heads.token.requires_grad_(objective.token_glyphs > 0)
+    asked = {"glyph_heads.patch": objective.patch_glyphs > 0, "glyph_heads.token": objective.token_glyphs > 0}
+    for name, parameter in whole_names(model).items():
+        for head, wanted in asked.items():
+            if _within(name, head):
+                parameter.requires_grad_(wanted)
+
+
+def _within(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(f"{prefix}.")
+
+
+def _names_of_all_stages(model: torch.nn.Module) -> set[str]:
+    found: list[list[str]] = [[] for _ in range(parallel_state.get_pipeline_model_parallel_world_size())]
+    dist.all_gather_object(found, list(whole_names(model)), group=parallel_state.get_pipeline_model_parallel_group())
+    return {name for names in found for name in names}
 
 
 def curriculum_of(config: Config) -> Curriculum:
@@ -146,8 +164,6 @@ def stream_of(
     config: Config, collator: Collator, shares: Mapping[str, int], topology: Topology, bad_log: Path
 ) -> Stream:
     """The training stream at its start, for this data-parallel rank."""
-    from megatron.core import parallel_state
-
     return Stream(
         paths(config.data.train),
         shares,

@@ -2,25 +2,35 @@
 routed and shared experts).
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from megatron.core.models.gpt.gpt_model import GPTModel
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 from parallel.layers import decoder_spec
-from train.config import DecoderConfig, ModelConfig
+from train.config import DecoderConfig, ModelConfig, ParallelConfig
+from train.model.placement import Part, parts
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
+RECOMPUTE: dict[str, dict[str, Any]] = {
+    "none": {},
+    # The core attention keeps no L x L matrix as it is.
+    "selective": {"recompute_granularity": "selective", "recompute_modules": ["mlp", "moe"]},
+    "full": {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1},
+}
+
 
 def transformer_config(
-    model: ModelConfig, tensor: int = 1, expert: int = 1, precision: str = "fp32"
+    model: ModelConfig, sizes: ParallelConfig, precision: str = "fp32", recompute: str = "none"
 ) -> TransformerConfig:
-    """megatron-core's description of the decoder; its parallel sizes and number format hold for the whole
-    model.
+    """megatron-core's description of the decoder; its parallel sizes, number format and recomputation hold for
+    the whole model.
 
-    tensor, expert: ways a matrix and the experts are split. precision: "fp32" or "bf16", the format of the
-    weights.
+    precision: "fp32" or "bf16", the format of the weights. recompute: a key of RECOMPUTE. Raises ConfigError
+    for layers that cannot be placed on the stages.
     """
     decoder, dtype = model.decoder, DTYPES[precision]
     return TransformerConfig(
@@ -46,15 +56,35 @@ def transformer_config(
         bf16=dtype is torch.bfloat16,
         # Weights are allocated on torch's current default device; `initialise` fills them.
         use_cpu_initialization=True,
-        tensor_model_parallel_size=tensor,
-        sequence_parallel=tensor > 1,
-        expert_model_parallel_size=expert,
-        expert_tensor_parallel_size=1,
-        **_mixture_of_experts(decoder, communicating=tensor > 1 or expert > 1),
+        **_layout(sizes, decoder.layers),
+        **_mixture_of_experts(decoder, communicating=max(sizes.tensor, sizes.expert, sizes.pipeline) > 1),
+        **RECOMPUTE[recompute],
     )
 
 
-def _mixture_of_experts(decoder: DecoderConfig, communicating: bool) -> dict[str, object]:
+def _layout(sizes: ParallelConfig, layers: int) -> dict[str, Any]:
+    stages = [["decoder"] * part.layers for part in parts(sizes, layers)]
+    # megatron-core wants these two words at the ends, wherever we really place embedding and logits.
+    stages[0].insert(0, "embedding")
+    stages[-1].append("loss")
+    interleaved = sizes.virtual > 1
+    return {
+        "tensor_model_parallel_size": sizes.tensor,
+        "sequence_parallel": sizes.sequence and sizes.tensor > 1,
+        "expert_model_parallel_size": sizes.expert,
+        "expert_tensor_parallel_size": 1,
+        "pipeline_model_parallel_size": sizes.pipeline,
+        "virtual_pipeline_model_parallel_size": sizes.virtual if interleaved else None,
+        "pipeline_model_parallel_layout": stages if sizes.pipeline > 1 else None,
+        # Each message is sent with its shape; the interleaved schedule agrees on one shape for all.
+        "variable_seq_lengths": sizes.pipeline > 1 and not interleaved,
+        # Batched messages are silently mixed up where a rank's neighbours on both sides are the same rank.
+        "batch_p2p_comm": False,
+        "overlap_p2p_comm": interleaved,
+    }
+
+
+def _mixture_of_experts(decoder: DecoderConfig, communicating: bool) -> dict[str, Any]:
     return {
         "num_moe_experts": decoder.experts,
         "moe_layer_freq": [0] * decoder.dense_layers + [1] * (decoder.layers - decoder.dense_layers),
@@ -72,24 +102,62 @@ def _mixture_of_experts(decoder: DecoderConfig, communicating: bool) -> dict[str
 
 
 class Decoder(GPTModel):
-    """megatron-core's language model under the name `decoder` of the whole model."""
+    """megatron-core's language model, or the part of it that one pipeline piece holds, under the name `decoder`
+    of the whole model.
+    """
 
     @property
     def layers(self) -> torch.nn.ModuleList:
         """The transformer layers: megatron-core's schedules number micro-batches in `model.decoder.layers`."""
         return self.decoder.layers
 
+    def setup_embeddings_and_output_layer(self) -> None:
+        """Marks the matrices at both ends, as megatron-core's optimizer and norm want them marked.
 
-def build_decoder(decoder: DecoderConfig, config: TransformerConfig) -> Decoder:
-    """The language model; input and output embeddings are separate matrices."""
+        Its own version also sends the embedding to a tied output layer on another stage, and counts on the
+        embedding being on the first one. Here both get the same values from `initialise`, as they have one key.
+        """
+        if self.pre_process:
+            self.embedding.word_embeddings.weight.is_embedding_or_output_parameter = True
+        if self.post_process and self.output_layer.weight is not None:
+            self.output_layer.weight.is_embedding_or_output_parameter = True
+        if not self.share_embeddings_and_output_weights:
+            return
+        if self.pre_process and self.post_process:
+            # The output layer's own, too: ZeRO-3 gathers a weight for the layer that owns it.
+            self.output_layer.weight = self.embedding.word_embeddings.weight
+        elif self.pre_process or self.post_process:
+            weight = self.shared_embedding_or_output_weight()
+            weight.shared_embedding = True
+            weight.shared = self.post_process  # counted once, on the embedding's stage
+
+    def sharded_state_dict(
+        self, prefix: str = "", sharded_offsets: tuple = (), metadata: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """megatron-core's shards; a tied output layer has the key of the embedding, and on the same stage no
+        entry of its own.
+        """
+        shards = super().sharded_state_dict(prefix, sharded_offsets, metadata)
+        if self.share_embeddings_and_output_weights and self.pre_process:
+            shards.pop(f"{prefix}output_layer.weight", None)
+        return shards
+
+
+def build_decoder(
+    decoder: DecoderConfig, config: TransformerConfig, part: Part, vp_stage: int | None = None
+) -> Decoder:
+    """The language model, or `part` of it. vp_stage: number of the piece on its rank, where there are several."""
     return Decoder(
         config,
-        decoder_spec(config),
+        decoder_spec(config, vp_stage),
         vocab_size=decoder.vocab_size,
         max_sequence_length=decoder.max_length,
+        pre_process=part.embedding,
+        post_process=part.head,
         position_embedding_type="rope",
         rotary_base=decoder.rope_theta,
-        share_embeddings_and_output_weights=False,
+        share_embeddings_and_output_weights=decoder.tied_embeddings,
         # Vision tokens are put among the embeddings before these are scattered.
         scatter_embedding_sequence_parallel=False,
+        vp_stage=vp_stage,
     )

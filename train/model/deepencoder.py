@@ -7,7 +7,7 @@ Shapes: V views, S pixels a side, G = S / patch, F = G / 4 vision tokens a side,
 decoder width. Source: DeepSeek-OCR (arXiv 2510.18234); the global branch is CLIP-L's transformer.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from megatron.core.transformer.transformer_config import TransformerConfig
@@ -22,43 +22,63 @@ from parallel.layers import (
     RowLinear,
 )
 from train.config import EncoderConfig
+from train.model.placement import Part
 from train.model.window import WindowBranch, stretched
 
 NORM_EPS = 1e-5
 
 
-@dataclass
-class Vision:
-    """What DeepEncoder makes of V pages."""
+class Vision(NamedTuple):
+    """What DeepEncoder makes of V pages; None for what other pipeline pieces make. A tuple, because ZeRO-3 looks
+    for tensors in tuples.
+    """
 
-    tokens: torch.Tensor  # [V, F * F, D], row by row of the page
-    patches: torch.Tensor  # [V, G, G, window width], the windowed branch before its neck
+    features: torch.Tensor | None = None  # [F * F, V, C], compressed: what the windowed branch's stage sends
+    patches: torch.Tensor | None = None  # [V, G, G, window width], the windowed branch before its neck
+    tokens: torch.Tensor | None = None  # [V, F * F, D], row by row of the page
+    rows: torch.Tensor | None = None  # [V, F * (F + 1) + 1, D], as the decoder reads them
 
 
 class DeepEncoder(Module):
-    """Pages [V, 3, S, S] in [-1, 1] -> vision tokens [V, F * F, D]."""
+    """Pages [V, 3, S, S] in [-1, 1] -> vision tokens [V, F * F, D]; or the half of it that `part` names."""
 
-    def __init__(self, encoder: EncoderConfig, width: int, config: TransformerConfig) -> None:
+    def __init__(self, encoder: EncoderConfig, width: int, config: TransformerConfig, part: Part) -> None:
         super().__init__(config)
+        self.part = part
         compressed = encoder.compressor_widths[-1]
-        self.window = WindowBranch(encoder, config)
-        self.compressor = Compressor(encoder, config)
-        self.add_module(
-            "global", GlobalBranch(encoder, config)
-        )  # a keyword in Python, the right name in a checkpoint
-        self.projector = Linear(config, 2 * compressed, width)
-        self.newline = torch.nn.Parameter(torch.empty(width, dtype=config.params_dtype))
-        self.separator = torch.nn.Parameter(torch.empty(width, dtype=config.params_dtype))
+        if part.window:
+            self.window = WindowBranch(encoder, config)
+            self.compressor = Compressor(encoder, config)
+        if part.embedding:
+            # a keyword in Python, the right name in a checkpoint
+            self.add_module("global", GlobalBranch(encoder, config))
+            self.projector = Linear(config, 2 * compressed, width)
+            self.newline = torch.nn.Parameter(torch.empty(width, dtype=config.params_dtype))
+            self.separator = torch.nn.Parameter(torch.empty(width, dtype=config.params_dtype))
 
-    def forward(self, pages_V3SS: torch.Tensor) -> Vision:
-        """Encodes pages of any size that is a multiple of 4 patches."""
-        features, patches = self.window(pages_V3SS)
-        local_VCFF = self.compressor(features)
-        global_VLC = self.get_submodule("global")(local_VCFF)
-        both = torch.cat([global_VLC[:, 1:], local_VCFF.flatten(2).transpose(1, 2)], dim=-1)
-        return Vision(self.projector(both), patches)
+    def forward(self, pages_V3SS: torch.Tensor | None, features_LVC: torch.Tensor | None = None) -> Vision:
+        """Encodes pages of any size that is a multiple of 4 patches. features_LVC: in place of pages where the
+        windowed branch is on another stage, what it made, [F * F, V, C].
+        """
+        patches = None
+        if self.part.window:
+            feature_map, patches = self.window(pages_V3SS)
+            # A tensor of its own, not a view: pipeline schedules free what they have sent.
+            features_LVC = (
+                self.compressor(feature_map)
+                .flatten(2)
+                .permute(2, 0, 1)
+                .clone(memory_format=torch.contiguous_format)
+            )
+        if not self.part.embedding:
+            return Vision(features_LVC, patches)
+        assert features_LVC is not None
+        local_VLC = features_LVC.transpose(0, 1)
+        global_VLC = self.get_submodule("global")(local_VLC)
+        tokens_VLD = self.projector(torch.cat([global_VLC[:, 1:], local_VLC], dim=-1))
+        return Vision(features_LVC, patches, tokens_VLD, self._laid_out(tokens_VLD))
 
-    def layout(self, tokens_VLD: torch.Tensor) -> torch.Tensor:
+    def _laid_out(self, tokens_VLD: torch.Tensor) -> torch.Tensor:
         """Vision tokens as the decoder reads them, [V, F * (F + 1) + 1, D]: a newline ends each row, the
         separator ends the page.
         """
@@ -102,11 +122,11 @@ class GlobalBranch(Module):
             for _ in range(encoder.global_depth)
         )
 
-    def forward(self, x_VCFF: torch.Tensor) -> torch.Tensor:
-        """[V, C, F, F] -> [V, 1 + F * F, C], the class token first."""
-        views, width, side, _ = x_VCFF.shape
+    def forward(self, x_VLC: torch.Tensor) -> torch.Tensor:
+        """[V, F * F, C] -> [V, 1 + F * F, C], the class token first."""
+        views, count, width = x_VLC.shape
         first = self.class_embedding.expand(views, 1, width)
-        x_VLC = torch.cat([first, x_VCFF.flatten(2).transpose(1, 2)], dim=1) + self.positions(side)
+        x_VLC = torch.cat([first, x_VLC], dim=1) + self.positions(round(count**0.5))
         x_VLC = self.pre_norm(x_VLC)
         for layer in self.layers:
             x_VLC = layer(x_VLC)

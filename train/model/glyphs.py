@@ -12,28 +12,37 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from parallel.layers import Linear, Module
 from train.config import ModelConfig
 from train.model.deepencoder import Vision
+from train.model.placement import Part
 
 CELLS_PER_PATCH = 2  # a side
 CELLS_PER_TOKEN = 8  # a side; a vision token covers 4 x 4 patches
 
 
 class GlyphHeads(Module):
-    """One linear layer on each patch of the windowed branch, one on each vision token."""
+    """One linear layer on each patch of the windowed branch, one on each vision token; each on the stage of what
+    it reads.
+    """
 
-    def __init__(self, model: ModelConfig, config: TransformerConfig) -> None:
+    def __init__(self, model: ModelConfig, config: TransformerConfig, part: Part) -> None:
         super().__init__(config)
         self.classes = model.glyph_classes
-        self.patch = Linear(config, model.encoder.window_width, CELLS_PER_PATCH**2 * self.classes)
-        self.token = Linear(config, model.decoder.width, CELLS_PER_TOKEN**2 * self.classes)
+        if part.window:
+            self.patch = Linear(config, model.encoder.window_width, CELLS_PER_PATCH**2 * self.classes)
+        if part.embedding:
+            self.token = Linear(config, model.decoder.width, CELLS_PER_TOKEN**2 * self.classes)
 
-    def forward(self, vision: Vision) -> tuple[torch.Tensor, torch.Tensor]:
-        """Class logits [V, G, G, K] as read from the patches, and as read from the vision tokens."""
-        side = round(vision.tokens.shape[1] ** 0.5)
-        tokens = vision.tokens.unflatten(1, (side, side))
-        return (
-            cells(self.patch(vision.patches), CELLS_PER_PATCH, self.classes),
-            cells(self.token(tokens), CELLS_PER_TOKEN, self.classes),
-        )
+    def forward(self, vision: Vision) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Class logits [V, G, G, K] as read from the patches, and as read from the vision tokens; None for what
+        is not here.
+        """
+        patch = token = None
+        if vision.patches is not None:
+            patch = cells(self.patch(vision.patches), CELLS_PER_PATCH, self.classes)
+        if vision.tokens is not None:
+            side = round(vision.tokens.shape[1] ** 0.5)
+            regions = vision.tokens.unflatten(1, (side, side))
+            token = cells(self.token(regions), CELLS_PER_TOKEN, self.classes)
+        return patch, token
 
 
 def cells(logits: torch.Tensor, side: int, classes: int) -> torch.Tensor:

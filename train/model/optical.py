@@ -5,21 +5,24 @@ tensor-parallel rank).
 """
 
 import copy
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
+from megatron.core import parallel_state
 from megatron.core.enums import ModelType
 from megatron.core.inference.contexts import StaticInferenceContext
 from megatron.core.tensor_parallel import scatter_to_sequence_parallel_region
 from megatron.core.transformer.transformer_config import TransformerConfig
 
-from parallel.layers import Module
-from train.config import ModelConfig
+from parallel.layers import Chunks, Module
+from train.config import ModelConfig, ParallelConfig
 from train.model.decoder import build_decoder, transformer_config
 from train.model.deepencoder import DeepEncoder, Vision
 from train.model.glyphs import GlyphHeads
 from train.model.initialise import initialise
+from train.model.placement import Part, of_rank
+
+ONE_PROCESS = ParallelConfig()
 
 
 class Batch(Protocol):
@@ -32,14 +35,15 @@ class Batch(Protocol):
     view_of: torch.Tensor  # int64 [V], the row of each view, -1 for none
 
 
-@dataclass
-class ModelOutput:
-    """Logits of the next token at every position, and of the glyph map where it was asked for."""
+class ModelOutput(NamedTuple):
+    """What a piece of the model makes of a micro-batch: what the next piece takes, or the logits of the next
+    token at every position; and those of the glyph map where they were asked for and arise here.
+    """
 
-    logits: torch.Tensor  # [B, L, T]
+    hidden: torch.Tensor | None = None  # 3-D; [F * F, V, C] before the embedding, [L / tensor, B, D] after it
+    logits: torch.Tensor | None = None  # [B, L, T]
     patch_glyphs: torch.Tensor | None = None  # [V, G, G, classes]
     token_glyphs: torch.Tensor | None = None  # [V, G, G, classes]
-    hidden: torch.Tensor | None = None  # what the next pipeline piece takes
 
 
 class DecodingCache(StaticInferenceContext):
@@ -57,64 +61,94 @@ class DecodingCache(StaticInferenceContext):
 
 
 class OpticalModel(Module):
-    """DeepEncoder and decoder joined: vision tokens take the place of the `<image>` tokens' embeddings.
+    """DeepEncoder and decoder joined: vision tokens take the place of the `<image>` tokens' embeddings. Or the
+    `part` of that which one pipeline piece holds; it has no attribute for what it does not hold.
 
     Parts, by the prefix of their parameters: "encoder.window.", "encoder.compressor.", "encoder.global.",
     "encoder.projector.", "encoder.newline", "encoder.separator", "decoder.", and "glyph_heads." where
     `model.glyph_heads`.
     """
 
-    def __init__(self, model: ModelConfig, transformer: TransformerConfig, image_token: int) -> None:
+    def __init__(
+        self,
+        model: ModelConfig,
+        transformer: TransformerConfig,
+        image_token: int,
+        part: Part,
+        encoder_split: str = "auto",
+        vp_stage: int | None = None,
+    ) -> None:
         super().__init__(transformer)
         self.model_type = ModelType.encoder_or_decoder
-        self.pre_process = self.post_process = True
-        self.share_embeddings_and_output_weights = False
+        self.part, self.vp_stage = part, vp_stage
+        self.pre_process, self.post_process = part.window, part.head
+        self.share_embeddings_and_output_weights = model.decoder.tied_embeddings
         self.image_token = image_token
+        self.received: torch.Tensor | None = None
         whole = copy.copy(transformer)  # the encoder's sequences are never split over ranks
         whole.sequence_parallel = False
-        self.encoder = DeepEncoder(model.encoder, model.decoder.width, whole)
-        self.decoder = build_decoder(model.decoder, transformer)
-        self.glyph_heads = GlyphHeads(model, whole) if model.glyph_heads else None
+        if encoder_split == "replicate":
+            whole.tensor_model_parallel_size = 1
+        sees = part.window or part.embedding
+        if sees:
+            self.encoder = DeepEncoder(model.encoder, model.decoder.width, whole, part)
+        if part.decodes:
+            self.decoder = build_decoder(model.decoder, transformer, part, vp_stage)
+        self.glyph_heads = GlyphHeads(model, whole, part) if model.glyph_heads and sees else None
 
     def set_input_tensor(self, input_tensor: Any) -> None:
-        """Activations of the previous pipeline stage (megatron-core's schedules call this before each
-        forward).
+        """What the previous pipeline piece sent; megatron-core's schedules call this before each forward, on the
+        first piece with None.
         """
-        self.decoder.set_input_tensor(input_tensor)
+        received = input_tensor[0] if isinstance(input_tensor, list) else input_tensor
+        if self.part.window or self.part.embedding:
+            self.received = received
+        else:
+            self.decoder.set_input_tensor(received)
 
     def forward(self, batch: Batch, with_glyphs: bool = False) -> ModelOutput:
-        """Logits at every position; with `with_glyphs` (and heads in the model) those of the glyph map
-        too.
+        """Logits at every position, or what the next piece takes; with `with_glyphs` (and heads in the model)
+        the glyph maps of what is encoded here.
         """
-        vision = self.encode(batch.views)
-        embedded_LBD, padding = self.embed(batch, vision), batch.padding
+        part, glyphs, embedded_LBD, padding = self.part, (None, None), None, batch.padding
+        if part.window or part.embedding:
+            vision = self.encode(batch.views)
+            if with_glyphs and self.glyph_heads is not None:
+                glyphs = self.glyph_heads(vision)
+            if not part.embedding:
+                return ModelOutput(vision.features, None, *glyphs)
+            embedded_LBD = self.embed(batch, vision)
         if self.config.sequence_parallel:
-            embedded_LBD = scatter_to_sequence_parallel_region(embedded_LBD)
             padding = scatter_to_sequence_parallel_region(padding.t().contiguous()).t()
-        logits = self.decoder(None, None, None, decoder_input=embedded_LBD, padding_mask=padding)
-        if not with_glyphs or self.glyph_heads is None:
-            return ModelOutput(logits)
-        return ModelOutput(logits, *self.glyph_heads(vision))
+            if embedded_LBD is not None:
+                embedded_LBD = scatter_to_sequence_parallel_region(embedded_LBD)
+        out = self.decoder(None, None, None, decoder_input=embedded_LBD, padding_mask=padding)
+        return ModelOutput(None, out, *glyphs) if part.head else ModelOutput(out, None, *glyphs)
 
     def encode(self, views: torch.Tensor) -> Vision:
         """uint8 views [V, 3, S, S] -> vision tokens; pixels become (x / 255 - 0.5) / 0.5 in the weights'
-        format.
+        format. Where the windowed branch is on another stage, its features take the place of the views.
         """
-        pages = views.to(self.encoder.projector.weight.dtype).div_(127.5).sub_(1.0)
-        return self.encoder(pages)
+        if not self.part.window:
+            return self.encoder(None, self.received)
+        return self.encoder(views.to(self.config.params_dtype).div_(127.5).sub_(1.0))
 
     def embed(self, batch: Batch, vision: Vision) -> torch.Tensor:
         """Embeddings [L, B, D] of a row's tokens, its vision tokens in place of its `<image>` tokens."""
         embedded = self.decoder.embedding(input_ids=batch.tokens, position_ids=batch.positions).transpose(
             0, 1
         )
-        rows = self.encoder.layout(vision.tokens).to(embedded.dtype)
+        assert vision.rows is not None
+        rows = vision.rows.to(embedded.dtype)
         images = batch.tokens == self.image_token
         places = (batch.view_of >= 0).sum() * rows.shape[1]
         torch._assert_async(images.sum() == places, "<image> tokens and vision tokens differ in number")
         # Where no token asks for them, in a text-only batch, the vision tokens get zero gradients, not
         # missing ones.
-        return embedded.masked_scatter(images.unsqueeze(-1), rows).transpose(0, 1).contiguous()
+        joined = embedded.masked_scatter(images.unsqueeze(-1), rows).transpose(0, 1).contiguous()
+        if self.config.recompute_granularity and torch.is_grad_enabled() and not joined.requires_grad:
+            joined.requires_grad_()  # what is computed again gets gradients only through its input
+        return joined
 
     @torch.no_grad()
     def prefill(self, batch: Batch, cache: DecodingCache) -> torch.Tensor:
@@ -154,23 +188,31 @@ class OpticalModel(Module):
 def build(
     model: ModelConfig,
     image_token: int,
+    sizes: ParallelConfig = ONE_PROCESS,
     *,
-    tensor: int = 1,
-    expert: int = 1,
     precision: str = "fp32",
+    recompute: str = "none",
     device: torch.device | str = "cpu",
     seed: int = 0,
-) -> OpticalModel:
-    """A model with fresh weights on `device` ("meta": shapes only). Process groups must exist
-    (`parallel.topology.start`).
+) -> OpticalModel | Chunks:
+    """This rank's part of the model with fresh weights on `device` ("meta": shapes only); its parts, in `Chunks`,
+    where `sizes.virtual` > 1. Process groups of these sizes must exist (`parallel.topology.start`).
 
-    image_token: id of `<image>` in the tokenizer. The weights depend on `seed` alone, not on how they are
-    split.
+    image_token: id of `<image>` in the tokenizer. recompute: which activations are computed again in backward,
+    "none", "selective" (feed-forwards and experts) or "full" (whole blocks). The weights depend on `seed` alone,
+    not on how they are split. Raises ConfigError for sizes that the model cannot be placed on.
     """
-    transformer = transformer_config(model, tensor, expert, precision)
+    transformer = transformer_config(model, sizes, precision, recompute)
     transformer.perform_initialization = torch.device(device).type != "meta"
+    own = of_rank(sizes, model.decoder.layers, parallel_state.get_pipeline_model_parallel_rank())
     with torch.device(device):
-        optical = OpticalModel(model, transformer, image_token)
+        pieces = [
+            OpticalModel(
+                model, transformer, image_token, part, sizes.encoder, index if sizes.virtual > 1 else None
+            )
+            for index, part in enumerate(own)
+        ]
+    optical = Chunks(pieces) if sizes.virtual > 1 else pieces[0]
     if transformer.perform_initialization:
         initialise(optical, seed)
     return optical
