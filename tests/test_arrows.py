@@ -14,7 +14,7 @@ FORBIDDEN = {
     "data_pipeline": {"train", "parallel"},
     "parallel": {"train", "data_pipeline", "conf"},
 }
-MODEL_MAY_IMPORT = ("train.model", "train.config", "parallel.layers", "data_pipeline.resolution")
+MODEL_MAY_IMPORT = ("train.model", "train.config", "parallel.layers", "data_pipeline.resolution", "conf.errors")
 HEAVY = {"torch", "megatron", "deepspeed", "wandb", "transformers", "webdataset"}
 
 
@@ -64,6 +64,7 @@ def test_the_model_knows_layers_and_resolution_only() -> None:
         "data_pipeline",
         "conf.command",
         "train.validate",
+        "train.model.placement",
         "train.recipe",
         "parallel.topology",
     ],

@@ -10,11 +10,13 @@ from parallel.layers.linear import (
     ColumnLinear,
     Linear,
     RowLinear,
+    linear_pair,
     shared_by_heads,
     splits,
 )
 from parallel.layers.module import Chunks, Module, ModuleList
 from parallel.layers.norm import LayerNorm, Norm
+from parallel.layers.recompute import recomputed
 from parallel.layers.router import Router, sequence_balance_loss
 from parallel.layers.spec import decoder_spec
 
@@ -32,6 +34,8 @@ __all__ = [
     "Router",
     "RowLinear",
     "decoder_spec",
+    "linear_pair",
+    "recomputed",
     "sequence_balance_loss",
     "shared_by_heads",
     "splits",

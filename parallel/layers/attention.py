@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from megatron.core.transformer.enums import AttnMaskType
 from megatron.core.transformer.transformer_config import TransformerConfig
 
-from parallel.layers.linear import ColumnLinear, Linear, RowLinear, splits
+from parallel.layers.linear import linear_pair, splits
 from parallel.layers.module import Module
 
 Bias = Callable[[torch.Tensor], torch.Tensor]
@@ -26,10 +26,11 @@ class Attention(Module):
 
     def __init__(self, config: TransformerConfig, width: int, heads: int) -> None:
         super().__init__(config)
-        self.split = splits(heads)
+        self.split = splits(config, heads)
         self.head_width = width // heads
-        self.qkv = (ColumnLinear if self.split else Linear)(config, width, 3 * width)
-        self.proj = (RowLinear if self.split else Linear)(config, width, width)
+        first, second = linear_pair(config, heads)
+        self.qkv = first(config, width, 3 * width)
+        self.proj = second(config, width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, L, D] -> [B, L, D]."""

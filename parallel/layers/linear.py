@@ -57,11 +57,24 @@ class Linear(torch.nn.Linear):
         super().__init__(inputs, outputs, bias=bias, dtype=config.params_dtype)
 
 
-def splits(heads: int) -> bool:
-    """Whether `heads` attention heads can be shared out over the tensor-parallel ranks; otherwise every
-    rank computes all of them.
+def splits(config: TransformerConfig, units: int) -> bool:
+    """Whether `units` (attention heads, hidden features) are shared out over the tensor-parallel ranks; otherwise
+    every rank computes all of them.
+
+    Not where they do not divide, nor where `config` is of a part of the model that stays whole: there its tensor
+    size is 1 whatever the grid's is.
     """
-    return heads % parallel_state.get_tensor_model_parallel_world_size() == 0
+    ranks = parallel_state.get_tensor_model_parallel_world_size()
+    return config.tensor_model_parallel_size == ranks and units % ranks == 0
+
+
+def linear_pair(
+    config: TransformerConfig, units: int
+) -> tuple[type[ColumnLinear | Linear], type[RowLinear | Linear]]:
+    """The kinds of the first and the second of two linear layers with `units` shared out between them, if they
+    are (`splits`).
+    """
+    return (ColumnLinear, RowLinear) if splits(config, units) else (Linear, Linear)
 
 
 def shared_by_heads(parameter: torch.Tensor) -> torch.Tensor:

@@ -14,12 +14,12 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 
 from parallel.layers import (
     Attention,
-    ColumnLinear,
     LayerNorm,
     Linear,
     Module,
     ModuleList,
-    RowLinear,
+    linear_pair,
+    recomputed,
 )
 from train.config import EncoderConfig
 from train.model.placement import Part
@@ -129,7 +129,7 @@ class GlobalBranch(Module):
         x_VLC = torch.cat([first, x_VLC], dim=1) + self.positions(round(count**0.5))
         x_VLC = self.pre_norm(x_VLC)
         for layer in self.layers:
-            x_VLC = layer(x_VLC)
+            x_VLC = recomputed("full", layer, layer, x_VLC)
         return x_VLC
 
     def positions(self, side: int) -> torch.Tensor:
@@ -151,11 +151,16 @@ class GlobalBlock(Module):
         self.norm1 = LayerNorm(config, width, NORM_EPS)
         self.attn = Attention(config, width, heads)
         self.norm2 = LayerNorm(config, width, NORM_EPS)
-        self.fc1 = ColumnLinear(config, width, hidden)
-        self.fc2 = RowLinear(config, hidden, width)
+        first, second = linear_pair(config, hidden)
+        self.fc1 = first(config, width, hidden)
+        self.fc2 = second(config, hidden, width)
 
     def forward(self, x_VLC: torch.Tensor) -> torch.Tensor:
         """[V, L, C] -> [V, L, C]."""
         x_VLC = x_VLC + self.attn(self.norm1(x_VLC))
+        return x_VLC + recomputed("selective", self, self.feed_forward, x_VLC)
+
+    def feed_forward(self, x_VLC: torch.Tensor) -> torch.Tensor:
+        """The second half of the block, without the residual."""
         hidden = self.fc1(self.norm2(x_VLC))
-        return x_VLC + self.fc2(hidden * torch.sigmoid(1.702 * hidden))
+        return self.fc2(hidden * torch.sigmoid(1.702 * hidden))

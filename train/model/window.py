@@ -13,11 +13,11 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 
 from parallel.layers import (
     Attention,
-    ColumnLinear,
     LayerNorm,
     Module,
     ModuleList,
-    RowLinear,
+    linear_pair,
+    recomputed,
     shared_by_heads,
 )
 from train.config import EncoderConfig
@@ -46,7 +46,7 @@ class WindowBranch(Module):
         x_VGGD = self.patch_embed(pages_V3SS).permute(0, 2, 3, 1)
         x_VGGD = x_VGGD + stretched(self.pos_embed, x_VGGD.shape[1])
         for block in self.blocks:
-            x_VGGD = block(x_VGGD)
+            x_VGGD = recomputed("full", block, block, x_VGGD)
         return self.neck(x_VGGD.permute(0, 3, 1, 2)), x_VGGD
 
 
@@ -60,8 +60,9 @@ class WindowBlock(Module):
         self.norm1 = LayerNorm(config, width, NORM_EPS)
         self.attn = RelativeAttention(config, width, encoder.window_heads, side=window or grid)
         self.norm2 = LayerNorm(config, width, NORM_EPS)
-        self.lin1 = ColumnLinear(config, width, encoder.window_mlp)
-        self.lin2 = RowLinear(config, encoder.window_mlp, width)
+        first, second = linear_pair(config, encoder.window_mlp)
+        self.lin1 = first(config, width, encoder.window_mlp)
+        self.lin2 = second(config, encoder.window_mlp, width)
 
     def forward(self, x_VGGD: torch.Tensor) -> torch.Tensor:
         """[V, G, G, D] -> [V, G, G, D]."""
@@ -71,8 +72,12 @@ class WindowBlock(Module):
         else:
             attended = self.attn(normed)
         x_VGGD = x_VGGD + attended
+        return x_VGGD + recomputed("selective", self, self.feed_forward, x_VGGD)
+
+    def feed_forward(self, x_VGGD: torch.Tensor) -> torch.Tensor:
+        """The second half of the block, without the residual."""
         hidden = F.gelu(self.lin1(self.norm2(x_VGGD).flatten(1, 2)))
-        return x_VGGD + self.lin2(hidden).view(x_VGGD.shape)
+        return self.lin2(hidden).view(x_VGGD.shape)
 
 
 class RelativeAttention(Attention):
