@@ -5,15 +5,12 @@ All faults are told at once, so that nobody mends a configuration one start at a
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from conf.errors import ConfigError
-from parallel.errors import ParallelError
-from parallel.options import EngineOptions
-from parallel.options import check as check_engine
-from parallel.topology import Topology
 from train import rules
 from train.config import Config
+from train.validate_files import file_faults
+from train.validate_layout import layout_faults
 from train.validate_model import model_faults
 
 # What stage.frozen may name: the parts of train.model.optical.OpticalModel.
@@ -38,9 +35,9 @@ def validate(config: Config, world: int, files: bool = True) -> None:
     """
     checks = (model_faults, _lengths, _sources, _optim, _stage, _curriculum, _run)
     faults = [fault for check in checks for fault in check(config)]
-    faults += _layout(config, world)
+    faults += layout_faults(config, world)
     if files and not faults:
-        faults += _missing_files(config)
+        faults += file_faults(config)
     if len(faults) > 1:
         raise ConfigError("\n  ".join([f"{len(faults)} settings cannot work:", *faults]))
     if faults:
@@ -114,6 +111,11 @@ def _stage(config: Config) -> Iterator[str]:
         ):
             guess = rules.meant(prefix, PARTS)
             yield f"stage.frozen: the model has no part {prefix}.{guess} It has: {', '.join(PARTS)}."
+    if config.resume is not None and stage.start_from is not None:
+        yield (
+            f"resume={config.resume}: goes on from there with everything, stage.start_from={stage.start_from} begins anew with "
+            "weights alone. Choose one: stage.start_from=null, or resume=null."
+        )
     if {"encoder", "decoder"} <= set(stage.frozen):
         yield f"stage.frozen={stage.frozen}: nothing is left to train."
 
@@ -145,56 +147,8 @@ def _run(config: Config) -> Iterator[str]:
     yield from rules.one_of("run.device", config.run.device, ["auto", "cpu", "cuda"])
     yield from rules.one_of("logger.wandb", config.logger.wandb, ["offline", "online", "disabled"])
     yield from rules.positive("logger", config.logger, "console_every")
+    yield from rules.positive("run", config.run, "timeout")
     if not 0 <= config.seed < 2**31:
         yield f"seed={config.seed}: choose 0 to {2**31 - 1}."
     if config.run.name.strip() in ("", ".", ".."):
         yield f"run.name={config.run.name!r}: give the run a name, such as run.name=first_try."
-
-
-def _layout(config: Config, world: int) -> Iterator[str]:
-    """What the parallel sizes ask of the number of processes, the batch and the model."""
-    sizes, decoder, engine = config.parallel, config.model.decoder, config.engine
-    try:
-        topology = Topology.of_world(world, sizes.tensor, sizes.pipeline, sizes.expert)
-        check_engine(topology, EngineOptions(engine.zero, engine.precision, engine.clip))
-    except ParallelError as error:
-        yield str(error)
-        return
-    yield from _batch(config.data.global_batch, config.data.micro_batch, topology.data)
-    yield from rules.divides("parallel.tensor", sizes.tensor, "model.decoder.heads", decoder.heads)
-    yield from rules.divides("parallel.expert", sizes.expert, "model.decoder.experts", decoder.experts)
-    if decoder.layers < sizes.pipeline:
-        most = decoder.layers
-        yield f"parallel.pipeline={sizes.pipeline}: the decoder has {most} layers. Choose {most} or less."
-
-
-def _batch(whole: int, micro: int, copies: int) -> Iterator[str]:
-    """The global batch is whole micro-batches on every data-parallel copy."""
-    if micro < 1 or whole < 1 or whole % (micro * copies) == 0:
-        return
-    unit = micro * copies
-    fitting = next((size for size in range(micro, 0, -1) if whole % (size * copies) == 0), None)
-    other = f", or data.micro_batch={fitting}" if fitting else ""
-    yield (
-        f"data.global_batch={whole}: not a multiple of data.micro_batch={micro} x {copies} data-parallel processes. "
-        f"Choose data.global_batch={max(unit, round(whole / unit) * unit)}{other}."
-    )
-
-
-def _missing_files(config: Config) -> Iterator[str]:
-    data, start = config.data, config.stage.start_from
-    absent = [
-        f"data.{group}.{name}.path={source.path}"
-        for group in ("train", "held_out", "floor")
-        for name, source in getattr(data, group).items()
-        if not (Path(source.path) / "manifest.json").is_file()
-    ]
-    if absent:
-        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
-        build = f"python -m data_pipeline.build corpus=smoke out={data.root}"
-        yield f"{absent[0]}{more}: no shards there (no manifest.json). Build them: {build}, or choose data.root=FOLDER."
-    if data.tokenizer != "bytes" and not Path(data.tokenizer).is_file():
-        yield f"data.tokenizer={data.tokenizer}: no such file. Give a tokenizer.json, or data.tokenizer=bytes."
-    if start is not None and not Path(start).is_dir():
-        example = "stage.start_from=runs/NAME/checkpoints"
-        yield f"stage.start_from={start}: no such folder. Give the checkpoints of a run, such as {example}."

@@ -1,0 +1,56 @@
+"""Files that a configuration names and that are not there, or that exclude each other."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from train.config import Config
+
+STEP = re.compile(r"step-\d{8,}")  # the name of a checkpoint's folder: parallel.checkpoint, which loads torch
+
+
+def file_faults(config: Config) -> Iterator[str]:
+    """A sentence for every shard set, tokenizer, or checkpoint that cannot be read from where it is said to be."""
+    data, start = config.data, config.stage.start_from
+    absent = [
+        f"data.{group}.{name}.path={source.path}"
+        for group in ("train", "held_out", "floor")
+        for name, source in getattr(data, group).items()
+        if not (Path(source.path) / "manifest.json").is_file()
+    ]
+    if absent:
+        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+        build = f"python -m data_pipeline.build corpus=smoke out={data.root}"
+        yield f"{absent[0]}{more}: no shards there (no manifest.json). Build them: {build}, or choose data.root=FOLDER."
+    if data.tokenizer != "bytes" and not Path(data.tokenizer).is_file():
+        yield f"data.tokenizer={data.tokenizer}: no such file. Give a tokenizer.json, or data.tokenizer=bytes."
+    if start is not None:
+        yield from _checkpoints("stage.start_from", start)
+    if config.resume is not None:
+        yield from _checkpoints("resume", config.resume)
+
+
+def checkpoints_in(path: Path) -> list[Path]:
+    """The checkpoint folders that `path` stands for: itself, or those in it or in its folder `checkpoints`; newest
+    first, whole or not.
+    """
+    if (path / "manifest.json").is_file():
+        return [path]
+    found = [folder for place in (path, path / "checkpoints") for folder in place.glob("step-*")]
+    return sorted((folder for folder in found if STEP.fullmatch(folder.name)), key=_step, reverse=True)
+
+
+def _checkpoints(option: str, given: str) -> Iterator[str]:
+    path = Path(given)
+    if not path.is_dir():
+        example = f"{option}=runs/NAME/checkpoints"
+        yield f"{option}={given}: no such folder. Give the checkpoints of a run, such as {example}."
+    elif not checkpoints_in(path):
+        inside = sorted({found.parent.parent for found in path.glob("*/checkpoints/step-*")})
+        choices = " or ".join(f"{option}={run}" for run in inside[:4])
+        hint = f"It holds runs: choose {choices}." if inside else "Give the folder of a run that has saved."
+        yield f"{option}={given}: no checkpoint there (no folder step-00000120). {hint}"
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
