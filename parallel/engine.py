@@ -21,6 +21,7 @@ import torch.distributed as dist
 from megatron.core import parallel_state
 
 from parallel import deepspeed_compat, pipeline, prepare, resume
+from parallel.checkpoint_writer import Writer
 from parallel.device import device
 from parallel.errors import MissingGradient, ParallelError
 from parallel.options import EngineOptions, check
@@ -85,10 +86,10 @@ class Engine:
         """
         check(topology, options)
         self.module, self.options, self.topology = module.to(device()), options, topology
-        self._objective = objective
+        self._objective, self._writer = objective, Writer()
         self._names = prepare.trainable_names(module, groups)
         masters = prepare.exact_masters(self._names, options)
-        deepspeed_compat.register_experts(module)
+        deepspeed_compat.register_experts(module, options)
         trainable = [{**group, "params": [p for p in group["params"] if p.requires_grad]} for group in groups]
         self.optimizer = optimizer(deepspeed_compat.parameter_groups([g for g in trainable if g["params"]]))
         prepare.leave_gradients_to_the_engine(module)
@@ -133,10 +134,22 @@ class Engine:
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group.get("lr_scale", 1.0)
 
-    def save(self, root: Path, step: int, extra: dict[str, Any], keep: int = 3) -> Path:
-        """Writes `root/step-XXXXXXXX`, whole or not at all, and keeps the newest `keep`; `extra` comes back from `load`."""
+    def save(
+        self, root: Path, step: int, extra: dict[str, Any], keep: int = 3, background: bool = False
+    ) -> Path:
+        """Writes `root/step-XXXXXXXX`, whole or not at all, and keeps the newest `keep`; `extra` comes back from `load`.
+
+        In the background: returns when the state is copied, and writes while training goes on. Raises CheckpointError on
+        all ranks when nothing could be written, or when the save before this one failed in the background: call `wait`
+        first to tell the two apart.
+        """
         state = resume.TrainingState(self.module, self._names, self.optimizer)
-        return resume.save(Path(root), step, state, {"extra": extra, **self._facts()}, keep)
+        facts = {"extra": extra, **self._facts()}
+        return resume.save(self._writer, Path(root), step, state, facts, keep, background)
+
+    def wait(self) -> None:
+        """Returns when no checkpoint is being written. Raises CheckpointError, once, for one that failed."""
+        self._writer.wait()
 
     def load(self, path: Path, strict: bool = True) -> tuple[int, dict[str, Any]] | None:
         """(step, extra) after taking everything from a checkpoint folder or the newest valid one of a root.
@@ -145,8 +158,9 @@ class Engine:
         was never interrupted, in the same layout. Without `strict`, weights that were frozen when the checkpoint was
         written start with zero moments. Raises CheckpointError when all are damaged or of another model.
         """
+        self.wait()  # the newest may be on its way
         state = resume.TrainingState(self.module, self._names, self.optimizer)
-        found = resume.load(Path(path), state, strict)
+        found = resume.load(Path(path), state, self.topology, strict)
         if found is None:
             return None
         deepspeed_compat.refresh(self._deepspeed)
@@ -156,10 +170,14 @@ class Engine:
         return {"topology": asdict(self.topology), "engine": asdict(self.options)}
 
     def close(self) -> None:
-        """Takes the engine off the module: hooks, gradients, optimizer. The module keeps its weights."""
+        """Takes the engine off the module: hooks, gradients, optimizer. The module keeps its weights.
+
+        Waits for a checkpoint in the background, and raises its error after all else is done.
+        """
         for hook in self._hooks:
             hook.remove()
         deepspeed_compat.release(self._deepspeed, self._names)
+        self._writer.close()
 
     def _totals(self, batches: Sequence[Batch]) -> tuple[dict[str, float], dict[str, float]]:
         """(weights over all ranks, normalizers for the objective); one small all-reduce before the forward."""

@@ -31,13 +31,19 @@ def check(topology: Topology, options: EngineOptions) -> None:
         )
     if not options.clip >= 0:
         raise UnsupportedLayout(f"engine.clip={options.clip}: choose a norm above 0, or 0 for no clipping.")
-    if options.zero not in (1, 2):
+    if options.zero not in (1, 2, 3):
         raise UnsupportedLayout(
-            f"engine.zero={options.zero} is not supported: choose engine.zero=1 (or 2, which splits the "
-            "gradients as well). DeepSpeed's stage 0 clips wrongly in bf16 and with experts."
+            f"engine.zero={options.zero} is not supported: choose engine.zero=1 (or 2, which splits the gradients as "
+            "well, or 3, the weights too). DeepSpeed's stage 0 clips wrongly in bf16 and with experts."
         )
-    if topology.pipeline > 1:
+    if options.zero > 1 and topology.pipeline > 1:
         raise UnsupportedLayout(
-            f"parallel.pipeline={topology.pipeline} is not supported yet: choose parallel.pipeline=1 and split by "
-            "parallel.tensor or over data parallel processes."
+            f"engine.zero={options.zero} with parallel.pipeline={topology.pipeline} is not supported: DeepSpeed reduces "
+            "gradients after every backward then, and the stages of a pipeline would wait for each other. Choose "
+            "engine.zero=1 (or parallel.pipeline=1)."
+        )
+    if options.zero > 2 and topology.expert > 1:
+        raise UnsupportedLayout(
+            f"engine.zero={options.zero} with parallel.expert={topology.expert} is not supported: DeepSpeed splits weights "
+            "only over ranks that hold the same ones. Choose engine.zero=2 (or parallel.expert=1)."
         )

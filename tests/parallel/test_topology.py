@@ -34,11 +34,13 @@ def test_sizes_that_do_not_fit_are_refused_with_advice(world, sizes, advice):
     ("topology", "options", "advice"),
     [
         (Topology(), EngineOptions(zero=0), "engine.zero=1"),
-        (Topology(), EngineOptions(zero=3), "engine.zero=1"),
+        (Topology(), EngineOptions(zero=4), "engine.zero=1"),
         (Topology(), EngineOptions(precision="fp16"), "engine.precision=fp32"),
         (Topology(), EngineOptions(clip=-1.0), "engine.clip"),
         (Topology(), EngineOptions(clip=float("nan")), "engine.clip"),
-        (Topology(pipeline=2), EngineOptions(), "parallel.pipeline=1"),
+        (Topology(pipeline=2), EngineOptions(zero=2), "engine.zero=1"),
+        (Topology(pipeline=2), EngineOptions(zero=3), "engine.zero=1"),
+        (Topology(expert=2, data=2), EngineOptions(zero=3), "engine.zero=2"),
     ],
 )
 def test_engine_options_that_cannot_work_are_refused_with_advice(topology, options, advice):

@@ -1,0 +1,113 @@
+"""Weights and optimizer tensors in and out of DeepSpeed's partitions, whatever the stage.
+
+Stages 1 and 2 split fp32 masters and optimizer tensors over the data ranks and keep whole weights in the module; stage 3
+splits the weights too: a parameter is empty but for its uses, frozen ones as well.
+"""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+
+
+def keeps_whole_weights(engine: Any) -> bool:
+    """Whether the module's parameters hold their weights between steps: False in stage 3."""
+    return engine.zero_optimization_stage() != 3
+
+
+def partitions_of(engine: Any, optimizer: torch.optim.Optimizer) -> list[list[torch.Tensor]]:
+    """This rank's flat fp32 parts of the masters, for each of the optimizer's parameter groups."""
+    if keeps_whole_weights(engine):
+        return [group["params"] for group in optimizer.param_groups]
+    found: list[list[torch.Tensor]] = [[] for _ in optimizer.param_groups]  # stage 3 leaves its groups empty
+    for index, flat in enumerate(engine.optimizer.fp32_partitioned_groups_flat):
+        found[engine.optimizer.sub_group_to_group_id[index]].append(flat)
+    return found
+
+
+def state_names(optimizer: torch.optim.Optimizer) -> list[str]:
+    """Names of the tensors the optimizer keeps for every weight, such as exp_avg; the same on all ranks."""
+    flat, state = next(iter(optimizer.state.items()))
+    return [name for name, value in state.items() if value.shape == flat.shape]
+
+
+def update_count(optimizer: torch.optim.Optimizer) -> float:
+    """How many updates the optimizer has counted, for its bias correction."""
+    return float(next(iter(optimizer.state.values())).get("step", 0))
+
+
+def set_update_count(optimizer: torch.optim.Optimizer, count: float) -> None:
+    """The reverse of `update_count`, for every group."""
+    for state in optimizer.state.values():
+        if "step" in state:
+            state["step"].fill_(count)
+
+
+def gather(param: torch.nn.Parameter, name: str | None) -> torch.Tensor:
+    """The whole fp32 master weight (`name` None) or optimizer tensor of a trained parameter.
+
+    All data ranks must call it.
+    """
+    from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+
+    return safe_get_full_fp32_param(param) if name is None else safe_get_full_optimizer_state(param, name)
+
+
+def scatter(param: torch.nn.Parameter, name: str | None, value: torch.Tensor) -> None:
+    """Puts a whole fp32 tensor where `gather` takes it from; each rank keeps its part."""
+    from deepspeed import utils
+
+    if _is_partitioned(param):
+        part = _part(param, value)  # DeepSpeed's own way for whole values fails where the last part is padded
+        if name is None:
+            utils.safe_set_local_fp32_param(param, part)
+        else:
+            utils.safe_set_local_optimizer_state(param, part, name)
+    elif name is None:
+        utils.safe_set_full_fp32_param(param, value)
+    else:
+        utils.safe_set_full_optimizer_state(param, value, name)
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """The values of a parameter that is not trained, or of a buffer. All data ranks must call it."""
+    if not _is_partitioned(tensor):
+        return tensor.detach()
+    from deepspeed import zero
+    from deepspeed.runtime.zero.partition_parameters import ZeroParamStatus
+
+    if tensor.ds_status == ZeroParamStatus.INFLIGHT:  # type: ignore[attr-defined]
+        tensor._z3_optimizer._partition_all_parameters()  # type: ignore[attr-defined]  # fetched ahead, never used
+    with zero.GatheredParameters([tensor]):
+        return tensor.detach().clone()
+
+
+@torch.no_grad()
+def put_whole(tensor: torch.Tensor, value: torch.Tensor) -> None:
+    """Puts values where `whole` takes them from. In stage 3 `refresh` must follow."""
+    if _is_partitioned(tensor):
+        tensor.ds_tensor.data.copy_(_part(tensor, value))  # type: ignore[attr-defined]
+    else:
+        tensor.copy_(value)
+
+
+def refresh(engine: Any) -> None:
+    """Makes the module's weights equal to the masters again, on all data ranks."""
+    if keeps_whole_weights(engine):
+        engine.optimizer.update_lp_params()
+        return
+    engine.optimizer._partition_all_parameters()  # whole copies of small weights are stale now
+    for index in range(len(engine.optimizer.fp32_partitioned_groups_flat)):
+        engine.optimizer._reassign_or_swap_out_partitioned_parameters(index)
+
+
+def _is_partitioned(tensor: torch.Tensor) -> bool:
+    return hasattr(tensor, "ds_tensor")
+
+
+def _part(param: Any, value: torch.Tensor) -> torch.Tensor:
+    """This rank's part of a whole value, the last one filled up with zeros."""
+    size, group = param.ds_tensor.ds_numel, param.ds_process_group
+    flat = F.pad(value.flatten(), (0, size * group.size() - value.numel()))
+    return flat.narrow(0, size * dist.get_rank(group), size)
