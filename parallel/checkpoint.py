@@ -66,8 +66,7 @@ def save(
         files = _gather(group, lambda: integrity.describe(_files_of(working, rank)))
         _first(group, lambda: _finish(working, final, step, [*files], keep))
     except CheckpointError as error:
-        if rank == 0:
-            shutil.rmtree(working, ignore_errors=True)
+        _first(group, lambda: shutil.rmtree(working, ignore_errors=True))
         raise CheckpointError(f"{final} was not written: {error} Older checkpoints are as they were.") from None
     return final
 

@@ -1,7 +1,7 @@
 """Saves and restores a training run: weights, optimizer, counters and random states, through DeepSpeed's partitions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,11 @@ import torch
 
 from parallel import checkpoint, deepspeed_compat
 from parallel import pieces as store
+from parallel.checkpoint_writer import Writer
 from parallel.errors import CheckpointError
 from parallel.pieces import Piece
 from parallel.snapshot import Sharded, cut, describe, random_pieces, read_values, restore_random
+from parallel.topology import Topology, seed_anew
 
 
 @dataclass
@@ -33,7 +35,15 @@ class TrainingState:
         return trained, [entry for entry in entries if entry.data not in self.trained]
 
 
-def save(root: Path, step: int, state: TrainingState, facts: dict[str, Any], keep: int) -> Path:
+def save(
+    writer: Writer,
+    root: Path,
+    step: int,
+    state: TrainingState,
+    facts: dict[str, Any],
+    keep: int,
+    background: bool = False,
+) -> Path:
     """Writes a checkpoint of everything; all ranks call it. `facts` must be JSON."""
     trained, others = state.entries()
     pieces = random_pieces()
@@ -46,13 +56,14 @@ def save(root: Path, step: int, state: TrainingState, facts: dict[str, Any], kee
             )  # whole on every data rank; only the writer keeps it
             pieces += [_kept(piece) for piece in cut(entry, value, _prefix(name)) if piece.first]
     counted = {"step": step, "updates": deepspeed_compat.update_count(state.optimizer), **facts}
-    return checkpoint.save(root, step, pieces, counted, keep)
+    return writer.save(root, step, pieces, counted, keep, background)
 
 
-def load(path: Path, state: TrainingState, strict: bool) -> dict[str, Any] | None:
+def load(path: Path, state: TrainingState, topology: Topology, strict: bool) -> dict[str, Any] | None:
     """The facts of a checkpoint after restoring it; None when there is none. The caller refreshes the weights.
 
-    `strict`: every trained weight must have its optimizer tensors.
+    `topology`: of this run. In the same one the random generators go on where they were; in another, where no rank is
+    the rank it was, they are seeded by (seed, step). `strict`: every trained weight must have its optimizer tensors.
     """
     folder = checkpoint.newest(path)
     if folder is None:
@@ -72,7 +83,8 @@ def load(path: Path, state: TrainingState, strict: bool) -> dict[str, Any] | Non
         for entry, value in read_values(folder, wanted, prefix):
             deepspeed_compat.scatter(entry.data, name, value)
     deepspeed_compat.set_update_count(state.optimizer, facts["updates"])
-    restore_random(folder)
+    if facts["topology"] != asdict(topology) or not restore_random(folder):
+        seed_anew(facts["step"])
     return facts
 
 

@@ -125,24 +125,23 @@ def random_pieces() -> list[Piece]:
 
 
 def restore_random(folder: Path) -> bool:
-    """Puts this rank's generators where they were; False when the checkpoint has no states of such a rank."""
+    """Puts this rank's generators where this rank of the saved run had them, which must have had the same layout.
+
+    False, and nothing is changed, when the checkpoint lacks one of them: it was written on another kind of device.
+    """
     stored, prefix = store.contents(folder), f"random.{dist.get_rank()}."
-    states = {
-        name: torch.empty_like(state)
-        for name, state in _random_states().items()
-        if prefix + name in stored and stored[prefix + name].size == state.shape
-    }
-    store.read(folder, [Piece.whole(prefix + name, state) for name, state in states.items()])
+    states = {name: torch.empty_like(state) for name, state in _random_states().items()}
+    if any(prefix + name not in stored or stored[prefix + name].size != states[name].shape for name in states):
+        return False
+    store.read(folder, [Piece.whole(prefix + name, state) for name, state in states.items()], alone=True)
     if "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"])
-    if "cpu" in states:
-        torch.set_rng_state(states["cpu"])
-    tracker = get_cuda_rng_tracker()
+    torch.set_rng_state(states["cpu"])
     tracked = {
         name.removeprefix("tracker."): value for name, value in states.items() if name.startswith("tracker.")
     }
-    tracker.set_states({**tracker.get_states(), **tracked})
-    return bool(states)
+    get_cuda_rng_tracker().set_states(tracked)
+    return True
 
 
 def _random_states() -> dict[str, torch.Tensor]:

@@ -5,12 +5,15 @@ Importing this file loads neither torch nor megatron-core, so that a configurati
 no code elsewhere has a special path for it.
 """
 
+import hashlib
 import os
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
 
 from parallel.errors import ParallelError, UnsupportedLayout
+
+_seed = 0  # as given to `start`
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,8 @@ def start(topology: Topology, seed: int, timeout_seconds: float = 1800.0) -> Non
         distributed_timeout_minutes=timeout_seconds / 60,  # type: ignore[arg-type]  # becomes a timedelta
         create_gloo_process_groups=device.type == "cuda",  # on CPU every group is gloo already
     )
+    global _seed
+    _seed = seed
     seed_everything(seed)
     torch.distributed.barrier()
 
@@ -180,6 +185,12 @@ def seed_everything(seed: int) -> None:
     model_parallel_cuda_manual_seed(seed, force_reset_rng=True)
 
 
+def seed_anew(step: int) -> None:
+    """Seeds every generator as a pure function of (seed of `start`, step): for a run that goes on in another layout."""
+    digest = hashlib.sha256(f"{_seed} at {step}".encode()).digest()
+    seed_everything(int.from_bytes(digest[:4], "little") >> 1)
+
+
 def stop() -> None:
     """Leaves all process groups and forgets what megatron-core and DeepSpeed keep in globals. Safe to call twice."""
     import torch.distributed as dist
@@ -188,8 +199,9 @@ def stop() -> None:
         return
     from megatron.core import parallel_state
 
-    from parallel import deepspeed_compat
+    from parallel import checkpoint_writer, deepspeed_compat
 
+    checkpoint_writer.close_all()
     deepspeed_compat.forget()
     parallel_state.destroy_model_parallel()
     parallel_state.destroy_global_memory_buffer()
