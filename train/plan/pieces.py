@@ -1,0 +1,175 @@
+"""The model's smallest pieces, each recorded on the meta device; a stage of any pipeline is the sum of some of them.
+
+windowed branch and compressor | global branch, projector, token embedding | a dense layer | a layer with experts | logits, loss
+
+They are built as the stages of a pipeline, by the code that builds a rank's part in training.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+import torch.distributed as dist
+from megatron.core import parallel_state
+
+from data_pipeline.batch import MicroBatch
+from train.config import Config, DecoderConfig, ModelConfig, ParallelConfig
+from train.model.names import whole_names
+from train.model.optical import OpticalModel, build
+from train.model.placement import Part
+from train.objective import NextToken
+from train.plan.config import DeviceConfig
+from train.plan.stand_in import stand_ins
+from train.plan.trace import Cost, trace
+from train.plan.world import rank_of, smallest
+
+WINDOW, EMBEDDING, DENSE, EXPERTS, HEAD = "window", "embedding", "dense", "experts", "head"
+NAMES = (WINDOW, EMBEDDING, DENSE, EXPERTS, HEAD)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a micro-batch costs in one piece of the model, and the bytes of what it hands to the next one."""
+
+    cost: Cost
+    handed_on: int
+
+
+def names_in(part: Part, decoder: DecoderConfig) -> Iterator[str]:
+    """The smallest pieces that make up `part`, in model order."""
+    for name, there in ((WINDOW, part.window), (EMBEDDING, part.embedding)):
+        if there:
+            yield name
+    for layer in range(part.first_layer, part.first_layer + part.layers):
+        yield DENSE if layer < decoder.dense_layers else EXPERTS
+    if part.head:
+        yield HEAD
+
+
+class Pieces:
+    """Records pieces of `config`'s model on `device`, each once for every way of computing it."""
+
+    def __init__(self, config: Config, device: DeviceConfig) -> None:
+        self.config, self.device = config, device
+        self._recorded: dict[tuple[object, ...], Piece] = {}
+
+    def piece(self, name: str, sizes: ParallelConfig, recompute: str, rows: int) -> Piece:
+        """One piece, split as `sizes` say, for micro-batches of `rows` full rows with a page each."""
+        expert = sizes.expert if name == EXPERTS else 1
+        key = (name, sizes.tensor, sizes.sequence, sizes.encoder, expert, recompute, rows)
+        if key not in self._recorded:
+            split = replace(sizes, expert=expert)
+            self._recorded[key] = _record(self.config, self.device, name, split, recompute, rows)
+        return self._recorded[key]
+
+    def of(self, part: Part, sizes: ParallelConfig, recompute: str, rows: int) -> list[Piece]:
+        """The pieces that make up `part`."""
+        names = names_in(part, self.config.model.decoder)
+        return [self.piece(name, sizes, recompute, rows) for name in names]
+
+
+def _record(config: Config, device: DeviceConfig, name: str, split: ParallelConfig, recompute: str, rows: int) -> Piece:
+    model, sizes, names = _cut(config.model, split)
+    rank = names.index(name)
+    with rank_of(smallest(sizes.tensor, sizes.pipeline, sizes.expert), rank), stand_ins(device.fused_bias):
+        module = build(model, 0, sizes, precision=config.engine.precision, recompute=recompute, device="meta")
+        assert isinstance(module, OpticalModel)
+        freeze(module, config)
+        before = names[rank - 1] if rank else None
+        received = _handed_on(before, module, config, rows)
+        if received is not None:
+            received.requires_grad_(any(_trains(config, earlier) for earlier in names[:rank]))
+            module.set_input_tensor([received])
+        weights = config.stage.objective
+        objective = NextToken(weights.patch_glyphs, weights.token_glyphs)
+        page_batch = batch(config, rows)
+
+        def forward() -> list[torch.Tensor]:
+            output = objective(module, page_batch, {"tokens": 1.0, "cells": 1.0})
+            return [output.loss] if output.hidden is None else [output.hidden, output.loss]
+
+        cost = trace(module, forward, device, config.engine.precision, group_kinds())
+        sent = _handed_on(name, module, config, rows)
+    return Piece(cost, sent.nbytes if sent is not None else 0)
+
+
+def _cut(model: ModelConfig, split: ParallelConfig) -> tuple[ModelConfig, ParallelConfig, list[str]]:
+    """The model with one layer of each kind, as a pipeline of its smallest pieces, and their names."""
+    decoder = model.decoder
+    dense, experts = min(1, decoder.dense_layers), min(1, decoder.layers - decoder.dense_layers)
+    names = [WINDOW, EMBEDDING, *[DENSE] * dense, *[EXPERTS] * experts, HEAD]
+    layers = [1] * (dense + experts) + [0]
+    small = replace(model, decoder=replace(decoder, layers=dense + experts, dense_layers=dense))
+    sizes = replace(split, pipeline=len(names), virtual=1, encoder_stages=2, decoder_layers=layers)
+    return small, sizes, names
+
+
+def _handed_on(name: str | None, module: torch.nn.Module, config: Config, rows: int) -> torch.Tensor | None:
+    """What piece `name` gives to the next one."""
+    if name in (None, HEAD):
+        return None
+    transformer, encoder = module.config, config.model.encoder
+    if name == WINDOW:
+        side = config.data.image_size // encoder.patch // 4
+        shape = (side * side, rows, encoder.compressor_widths[-1])
+    else:
+        ways = transformer.tensor_model_parallel_size if transformer.sequence_parallel else 1
+        shape = (config.data.max_length // ways, rows, config.model.decoder.width)
+    return torch.empty(shape, dtype=transformer.params_dtype, device="meta")
+
+
+def batch(config: Config, rows: int, device: str = "meta") -> MicroBatch:
+    """`rows` rows of full length, each with a page, without values."""
+    data, objective = config.data, config.stage.objective
+    cells = 2 * data.image_size // config.model.encoder.patch
+    asked = objective.patch_glyphs > 0 or objective.token_glyphs > 0
+
+    def row(dtype: torch.dtype = torch.int64) -> torch.Tensor:
+        return torch.zeros(rows, data.max_length, dtype=dtype, device=device)
+
+    return MicroBatch(
+        tokens=row(),
+        labels=row(),
+        positions=row(),
+        padding=row(torch.bool),
+        views=torch.zeros(rows, 3, data.image_size, data.image_size, dtype=torch.uint8, device=device),
+        view_of=torch.zeros(rows, dtype=torch.int64, device=device),
+        glyphs=torch.zeros(rows, cells, cells, dtype=torch.uint8, device=device) if asked else None,
+        keys=[""] * rows,
+        sources=[""] * rows,
+    )
+
+
+def freeze(module: torch.nn.Module, config: Config) -> None:
+    """Freezes what the stage freezes, and the glyph heads that its objective does not ask."""
+    objective = config.stage.objective
+    idle = [("glyph_heads.patch", objective.patch_glyphs), ("glyph_heads.token", objective.token_glyphs)]
+    frozen = [*config.stage.frozen, *(name for name, weight in idle if weight == 0)]
+    for name, parameter in whole_names(module).items():
+        if any(name == prefix or name.startswith(f"{prefix}.") for prefix in frozen):
+            parameter.requires_grad_(False)
+
+
+def _trains(config: Config, name: str) -> bool:
+    """Whether something in a piece before the decoder's layers trains, so that gradients flow to it."""
+    parts = {
+        WINDOW: ("encoder.window", "encoder.compressor"),
+        EMBEDDING: ("encoder.global", "encoder.projector", "encoder.newline", "encoder.separator", "decoder"),
+    }.get(name, ("decoder",))
+
+    def frozen(part: str) -> bool:
+        return any(part == prefix or part.startswith(f"{prefix}.") for prefix in config.stage.frozen)
+
+    return not all(frozen(part) for part in parts)
+
+
+def group_kinds() -> dict[str, str]:
+    """Kind of message by the name of the process group, of the groups that exist."""
+    groups = (
+        (parallel_state.get_tensor_model_parallel_group(), "tensor"),
+        (parallel_state.get_expert_model_parallel_group(), "expert"),
+        (parallel_state.get_expert_tensor_and_model_parallel_group(), "expert"),
+        (parallel_state.get_data_parallel_group(), "data"),
+        (parallel_state.get_expert_data_parallel_group(), "data"),
+    )
+    return {group.group_name: kind for group, kind in groups if dist.get_world_size(group) > 1}
