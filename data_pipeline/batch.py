@@ -22,7 +22,6 @@ from data_pipeline.tokenizer import Tokenizer
 
 NO_LOSS = -100
 HOLE = "hole"  # kind of the record that stands where a sample could not be used
-_ROW_MULTIPLE = 8
 
 
 @dataclass
@@ -90,12 +89,16 @@ class MicroBatch:
 class BatchSpec:
     """What the model takes: views of `image_size` pixels cut into patches of `patch`, rows of at most
     `max_length` positions, glyph maps of `glyph_cells` cells a side (None: no glyph maps).
+
+    Rows are filled up to a multiple of `row_multiple` positions, as far as `max_length` allows: tensor ranks
+    that share out the positions need as many each.
     """
 
     image_size: int
     patch: int
     max_length: int
     glyph_cells: int | None = None
+    row_multiple: int = 8
 
     @property
     def mode(self) -> Mode:
@@ -122,7 +125,8 @@ class Collator:
         """One row a record, in order; `sources` are their names. DataError when a row does not fit."""
         rows = [self._row(record) for record in records]
         longest = max(len(ids) for ids, _ in rows)
-        length = min(-(-longest // _ROW_MULTIPLE) * _ROW_MULTIPLE, self.spec.max_length)
+        multiple = self.spec.row_multiple
+        length = min(-(-longest // multiple) * multiple, self.spec.max_length)
         pages = [(row, record, page) for row, record in enumerate(records) for page in record.pages]
         return MicroBatch(
             **_token_tensors(rows, length, self.tokenizer.pad),

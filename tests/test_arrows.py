@@ -14,7 +14,13 @@ FORBIDDEN = {
     "data_pipeline": {"train", "parallel"},
     "parallel": {"train", "data_pipeline", "conf"},
 }
-MODEL_MAY_IMPORT = ("train.model", "train.config", "parallel.layers", "data_pipeline.resolution", "conf.errors")
+MODEL_MAY_IMPORT = (
+    "train.model",
+    "train.config",
+    "parallel.layers",
+    "data_pipeline.resolution",
+    "conf.errors",
+)
 HEAVY = {"torch", "megatron", "deepspeed", "wandb", "transformers", "webdataset"}
 
 

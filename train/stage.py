@@ -3,6 +3,7 @@
 Encoder pre-training, full pre-training and what comes later differ in the values of `conf/stage/*.yaml` only.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -183,7 +184,8 @@ def batch_spec(config: Config) -> BatchSpec:
     """What a row and a view of this configuration look like; a glyph cell is half a patch."""
     asked = config.stage.objective.patch_glyphs > 0 or config.stage.objective.token_glyphs > 0
     cells = 2 * config.data.image_size // config.model.encoder.patch if asked else None
-    return BatchSpec(config.data.image_size, config.model.encoder.patch, config.data.max_length, cells)
+    multiple = math.lcm(8, config.parallel.tensor)
+    return BatchSpec(config.data.image_size, config.model.encoder.patch, config.data.max_length, cells, multiple)
 
 
 def paths(sources: Mapping[str, SourceConfig]) -> dict[str, Path]:

@@ -134,3 +134,10 @@ def test_a_prompt_batch_ends_where_the_answer_begins():
     assert (batch.labels == NO_LOSS).all()
     with pytest.raises(DataError, match=r"data\.max_length="):
         prompt_batch(pages, "x" * 300, TOKENIZER, SPEC)
+
+
+def test_rows_end_at_the_multiple_that_ranks_share_out_and_never_beyond_max_length():
+    length = int((~collate(a_record(1)).padding).sum())
+    assert collate(a_record(1), spec=replace(SPEC, row_multiple=24)).tokens.shape[1] == -(-length // 24) * 24
+    tight = replace(SPEC, row_multiple=240, max_length=length + 1)
+    assert collate(a_record(1), spec=tight).tokens.shape[1] == length + 1
