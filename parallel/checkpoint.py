@@ -67,7 +67,9 @@ def save(
         _first(group, lambda: _finish(working, final, step, [*files], keep))
     except CheckpointError as error:
         _first(group, lambda: shutil.rmtree(working, ignore_errors=True))
-        raise CheckpointError(f"{final} was not written: {error} Older checkpoints are as they were.") from None
+        raise CheckpointError(
+            f"{final} was not written: {error} Older checkpoints are as they were."
+        ) from None
     return final
 
 
@@ -139,7 +141,9 @@ def _candidates(path: Path) -> list[Path]:
 
 
 def _what_is(path: Path) -> str:
-    wanted = "give a run folder (runs/pretrain), its checkpoints folder, or one folder of those (step-00000120)"
+    wanted = (
+        "give a run folder (runs/pretrain), its checkpoints folder, or one folder of those (step-00000120)"
+    )
     if not path.is_dir():
         return f"{path} is no folder: {wanted}."
     runs = sorted({str(found.parent.parent) for found in path.glob("*/checkpoints/step-*")})
@@ -204,9 +208,7 @@ def _files_of(folder: Path, rank: int) -> list[Path]:
     return sorted(folder.glob(f"__{rank}_*.distcp")) + ([folder / ".metadata"] if rank == 0 else [])
 
 
-def _finish(
-    working: Path, final: Path, step: int, files: list[dict[str, dict[str, int]]], keep: int
-) -> None:
+def _finish(working: Path, final: Path, step: int, files: list[dict[str, dict[str, int]]], keep: int) -> None:
     """Gives a written folder its name; only then may older ones go."""
     manifest = {
         "format": FORMAT,

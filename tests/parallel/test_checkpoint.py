@@ -7,6 +7,8 @@ import tiny_decoder as tiny
 import torch
 from ranks import launch
 
+from parallel import checkpoint
+
 STEPS = 6
 
 
@@ -76,6 +78,13 @@ def resumed(*roots):
 def test_a_resumed_run_is_bit_equal_to_an_uninterrupted_one_and_may_change_its_size(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     through = {1: launch(through_and_saved, 1, one), 2: launch(through_and_saved, 2, two)}
+    facts = checkpoint.facts(two / "2")  # without any process group in this process
+    assert (facts["step"], facts["updates"], facts["extra"]) == (
+        STEPS // 2,
+        STEPS / 2,
+        {"cursor": STEPS // 2},
+    )
+    assert (facts["topology"]["data"], facts["engine"]["zero"]) == (2, 2)
     own, other = launch(resumed, 1, one, two)[0]
     again = {1: [own], 2: [results[0] for results in launch(resumed, 2, two)]}
     for world in (1, 2):
@@ -100,7 +109,6 @@ def alone():
 
 
 def save_three(root: Path, keep: int = 3) -> list[Path]:
-    from parallel import checkpoint
     from parallel.pieces import Piece
 
     return [
@@ -110,7 +118,7 @@ def save_three(root: Path, keep: int = 3) -> list[Path]:
 
 
 def load_x(root: Path) -> tuple[float, dict]:
-    from parallel import checkpoint, pieces
+    from parallel import pieces
 
     folder = checkpoint.newest(root)
     assert folder is not None
@@ -157,7 +165,6 @@ def test_a_damaged_checkpoint_is_named_and_the_previous_one_taken(alone, tmp_pat
 
 
 def test_when_all_are_damaged_it_stops_instead_of_starting_over(alone, tmp_path):
-    from parallel import checkpoint
     from parallel.errors import CheckpointError
 
     for folder in save_three(tmp_path):
@@ -177,7 +184,6 @@ def test_what_a_killed_save_left_is_ignored_and_removed(alone, tmp_path):
 
 
 def test_only_the_newest_are_kept_and_a_damaged_later_one_does_not_count(alone, tmp_path):
-    from parallel import checkpoint
     from parallel.pieces import Piece
 
     damage_flip(save_three(tmp_path, keep=2)[-1])
@@ -233,3 +239,42 @@ def test_a_module_takes_the_weights_of_a_training_checkpoint(alone, tmp_path):
     wider = tiny.build(seed=9, width=64)
     with pytest.raises(CheckpointError, match="32.* in the checkpoint and .*64"):
         load_module(tmp_path, wider)
+
+
+def test_a_run_folder_its_root_and_one_folder_are_all_taken(alone, tmp_path):
+
+    run = tmp_path / "recipe" / "pretrain"
+    last = save_three(run / "checkpoints")[-1]
+    for path in (run, run / "checkpoints", last):
+        assert checkpoint.newest(path) == checkpoint.require(path) == last
+        assert checkpoint.facts(path) == {"at": 3}
+    assert load_x(last.with_name("step-00000002")) == (2.0, {"at": 2})
+
+
+def test_what_is_no_checkpoint_is_told_apart(alone, tmp_path):
+    from parallel.errors import CheckpointError
+
+    save_three(tmp_path / "recipe" / "pretrain" / "checkpoints")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "new" / "checkpoints").mkdir(parents=True)
+    messages = {
+        "nothing": "is no folder: give a run folder",
+        "file": "is no folder: give a run folder",
+        "new": "No checkpoint in .*new: give a run folder",
+        "recipe": "in folders of it: choose .*recipe/pretrain",
+        "recipe/pretrain/checkpoints/step-00000009": "is no folder",
+    }
+    for name, message in messages.items():
+        assert checkpoint.newest(tmp_path / name) is None
+        for refuse in (checkpoint.require, checkpoint.facts):
+            with pytest.raises(CheckpointError, match=message):
+                refuse(tmp_path / name)
+
+
+def test_an_old_folder_that_goes_loses_its_name_first(alone, tmp_path, monkeypatch):
+    """So that a kill in the middle of its removal leaves nothing that looks like a checkpoint."""
+
+    monkeypatch.setattr(checkpoint.shutil, "rmtree", lambda folder, **_: None)
+    save_three(tmp_path, keep=1)
+    assert [folder.name for folder in checkpoint.folders(tmp_path)] == ["step-00000003"]
+    assert len(list(tmp_path.glob("step-0000000[12].tmp-*"))) == 2

@@ -85,7 +85,11 @@ def visit(folder):
     """Ranks 0..3 form each layout's world in turn; those it has no use for wait at the next."""
     folder, rank, port = Path(folder), int(os.environ["RANK"]), int(os.environ["MASTER_PORT"])
     found = {}
-    visits = [("initial", "one"), *(("save", name) for name in LAYOUTS), *(("load", name) for name in LAYOUTS)]
+    visits = [
+        ("initial", "one"),
+        *(("save", name) for name in LAYOUTS),
+        *(("load", name) for name in LAYOUTS),
+    ]
     for number, (kind, name) in enumerate(visits):
         topology = LAYOUTS[name][0]
         if rank >= topology.world:
