@@ -81,4 +81,8 @@ def shared_by_heads(parameter: torch.Tensor) -> torch.Tensor:
     """A replicated parameter used by each rank for its own heads: the same values forward, gradients
     summed over ranks backward.
     """
-    return copy_to_tensor_model_parallel_region(parameter)
+    shared = copy_to_tensor_model_parallel_region(parameter)
+    if shared.requires_grad:
+        # megatron-core sums a copy of a gradient that is not contiguous, and returns what it got
+        shared.register_hook(torch.Tensor.contiguous)
+    return shared
