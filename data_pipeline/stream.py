@@ -24,6 +24,7 @@ from data_pipeline.bad_samples import BadSample, BadSamples
 from data_pipeline.batch import MicroBatch, hole
 from data_pipeline.cursor import Cursor
 from data_pipeline.errors import DataError, SampleError
+from data_pipeline.identity import batch_hash
 from data_pipeline.order import Mixture, Order, seed_for
 from data_pipeline.prefetch import Prefetcher
 from data_pipeline.reader import ShardReader
@@ -126,6 +127,13 @@ class Stream:
             raise
         self._cursor = self._cursor.advanced(self._share.global_batch, bad)
         return step.batches
+
+    def batch_hash(self, batches: Sequence[MicroBatch]) -> int:
+        """This rank's part of the number of the global batch that `next_step` gave `batches` of; see
+        `identity.batch_hash`.
+        """
+        rows = [f"{source}/{key}" for batch in batches for source, key in zip(batch.sources, batch.keys)]
+        return batch_hash(rows, self._share.first)
 
     def seek(self, cursor: Cursor) -> None:
         """Go on from a cursor, of any world size and batch size.
