@@ -89,16 +89,18 @@ class Engine:
         self._objective, self._writer = objective, Writer()
         self._names = prepare.trainable_names(module, groups)
         masters = prepare.exact_masters(self._names, options)
+        trainable, self._placeholders = prepare.same_groups(module, groups)
         deepspeed_compat.register_experts(module, options)
-        trainable = [{**group, "params": [p for p in group["params"] if p.requires_grad]} for group in groups]
-        self.optimizer = optimizer(deepspeed_compat.parameter_groups([g for g in trainable if g["params"]]))
+        self.optimizer = optimizer(deepspeed_compat.parameter_groups(trainable))
+        self._state = resume.TrainingState(module, self._names, self.optimizer)
+        self._tied = prepare.tied_across_stages(module)
         prepare.leave_gradients_to_the_engine(module)
         self._deepspeed = deepspeed_compat.initialize(module, self.optimizer, options)
         for param, value in masters.items():
             deepspeed_compat.scatter(param, None, value)
         self._hooks = prepare.sum_over_sequence_parts(self._names, topology)
         self._reached: set[torch.nn.Parameter] = set()
-        self._hooks += [p.register_post_accumulate_grad_hook(self._reached.add) for p in self._names]
+        self._hooks += prepare.watch_gradients(self._names, self._reached)
 
     def train_step(self, batches: Sequence[Batch]) -> StepOutput:
         """One optimizer step over this rank's micro-batches of a global batch. All ranks call it together.
@@ -116,6 +118,8 @@ class Engine:
         if not math.isfinite(loss):
             deepspeed_compat.discard(self._deepspeed, self.options)
             return StepOutput(loss, math.inf, True, sums, weights)
+        prepare.sum_tied_gradients(self._tied)
+        self._placeholders.zero_gradients()
         self._deepspeed.step()
         norm = float(self._deepspeed.get_global_grad_norm())
         return StepOutput(loss, norm, bool(self._deepspeed.optimizer.overflow), sums, weights)
@@ -143,9 +147,8 @@ class Engine:
         all ranks when nothing could be written, or when the save before this one failed in the background: call `wait`
         first to tell the two apart.
         """
-        state = resume.TrainingState(self.module, self._names, self.optimizer)
         facts = {"extra": extra, **self._facts()}
-        return resume.save(self._writer, Path(root), step, state, facts, keep, background)
+        return resume.save(self._writer, Path(root), step, self._state, facts, keep, background)
 
     def wait(self) -> None:
         """Returns when no checkpoint is being written. Raises CheckpointError, once, for one that failed."""
@@ -159,8 +162,7 @@ class Engine:
         written start with zero moments. Raises CheckpointError when all are damaged or of another model.
         """
         self.wait()  # the newest may be on its way
-        state = resume.TrainingState(self.module, self._names, self.optimizer)
-        found = resume.load(Path(path), state, self.topology, strict)
+        found = resume.load(Path(path), self._state, self.topology, strict)
         if found is None:
             return None
         deepspeed_compat.refresh(self._deepspeed)
@@ -177,6 +179,7 @@ class Engine:
         for hook in self._hooks:
             hook.remove()
         deepspeed_compat.release(self._deepspeed, self._names)
+        prepare.remove_placeholders(self.module)
         self._writer.close()
 
     def _totals(self, batches: Sequence[Batch]) -> tuple[dict[str, float], dict[str, float]]:

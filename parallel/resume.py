@@ -1,7 +1,7 @@
 """Saves and restores a training run: weights, optimizer, counters and random states, through DeepSpeed's partitions."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,51 @@ from parallel.snapshot import Sharded, cut, describe, random_pieces, read_values
 from parallel.topology import Topology, seed_anew
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Place:
+    """Where a tensor of this rank belongs. entry: without the tensor, but of its shape: ZeRO-3 empties parameters."""
+
+    entry: Sharded
+    tensor: torch.Tensor
+
+
 class TrainingState:
-    """A module in the hands of DeepSpeed. trained: its trainable parameters, with their names."""
+    """A module and its optimizer. Build it before DeepSpeed takes them: it describes whole parameters.
 
-    module: torch.nn.Module
-    trained: Mapping[torch.nn.Parameter, str]
-    optimizer: torch.optim.Optimizer
+    trained: the trainable parameters, with their names. Raises CheckpointError when the module leaves one of them out.
+    """
 
-    def entries(self) -> tuple[list[Sharded], list[Sharded]]:
-        """(trained, others). Raises CheckpointError when the module leaves a trained parameter out."""
-        entries = describe(self.module)
-        trained = [entry for entry in entries if entry.data in self.trained]
-        described = {entry.data for entry in trained}
-        for param, name in self.trained.items():
-            if param not in described:
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        trained: Mapping[torch.nn.Parameter, str],
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        self.optimizer = optimizer
+        described = describe(module)
+        found = {entry.data for entry in described}
+        for param, name in trained.items():
+            if param not in found:
                 raise CheckpointError(f"{name} is trained but not in the module's sharded_state_dict().")
-        return trained, [entry for entry in entries if entry.data not in self.trained]
+        self.trained = [_place(entry) for entry in described if entry.data in trained]
+        self._others = [_place(entry) for entry in described if entry.data not in trained]
+        self._buffers = {
+            id(buffer): (owner, name)
+            for owner in module.modules()
+            for name, buffer in owner.named_buffers(recurse=False)
+        }
+
+    def others(self) -> list[_Place]:
+        """Frozen parameters and buffers. DeepSpeed makes new buffers when it changes the module's precision."""
+        return [_Place(place.entry, self._today(place.tensor)) for place in self._others]
+
+    def _today(self, tensor: torch.Tensor) -> torch.Tensor:
+        owner, name = self._buffers.get(id(tensor), (None, ""))
+        return tensor if owner is None else getattr(owner, name)
+
+
+def _place(entry: Sharded) -> _Place:
+    return _Place(replace(entry, data=torch.empty_like(entry.data, device="meta")), entry.data)
 
 
 def save(
@@ -45,16 +73,16 @@ def save(
     background: bool = False,
 ) -> Path:
     """Writes a checkpoint of everything; all ranks call it. `facts` must be JSON."""
-    trained, others = state.entries()
     pieces = random_pieces()
-    for entry in others:
-        pieces += list(cut(entry, entry.data, "model."))
+    for place in state.others():
+        value = deepspeed_compat.whole(place.tensor)
+        pieces += [_kept(piece) for piece in cut(place.entry, value, "model.") if piece.first]
     for name in (None, *deepspeed_compat.state_names(state.optimizer)):
-        for entry in trained:
+        for place in state.trained:
             value = deepspeed_compat.gather(
-                entry.data, name
-            )  # whole on every data rank; only the writer keeps it
-            pieces += [_kept(piece) for piece in cut(entry, value, _prefix(name)) if piece.first]
+                place.tensor, name
+            )  # whole on every data rank; the writer keeps it
+            pieces += [_kept(piece) for piece in cut(place.entry, value, _prefix(name)) if piece.first]
     counted = {"step": step, "updates": deepspeed_compat.update_count(state.optimizer), **facts}
     return writer.save(root, step, pieces, counted, keep, background)
 
@@ -69,23 +97,29 @@ def load(path: Path, state: TrainingState, topology: Topology, strict: bool) -> 
     if folder is None:
         return None
     facts = checkpoint.facts(folder)
-    trained, others = state.entries()
-    for entry, value in read_values(folder, others, "model."):
-        with torch.no_grad():
-            entry.data.copy_(value)
+    for tensor, value in _stored(folder, state.others(), "model."):
+        deepspeed_compat.put_whole(tensor, value)
     stored = store.contents(folder).keys()
     for name in (None, *deepspeed_compat.state_names(state.optimizer)):
-        prefix = _prefix(name)
-        known = [
-            entry for entry in trained if all(piece.key in stored for piece in cut(entry, entry.data, prefix))
-        ]
-        wanted = known if name is not None and not strict else trained
-        for entry, value in read_values(folder, wanted, prefix):
-            deepspeed_compat.scatter(entry.data, name, value)
+        prefix, wanted = _prefix(name), state.trained
+        if name is not None and not strict:
+            wanted = [place for place in wanted if all(key in stored for key in _keys(place, prefix))]
+        for param, value in _stored(folder, wanted, prefix):
+            deepspeed_compat.scatter(param, name, value)
     deepspeed_compat.set_update_count(state.optimizer, facts["updates"])
     if facts["topology"] != asdict(topology) or not restore_random(folder):
         seed_anew(facts["step"])
     return facts
+
+
+def _stored(folder: Path, places: list[_Place], prefix: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    tensors = {id(place.entry): place.tensor for place in places}
+    for entry, value in read_values(folder, [place.entry for place in places], prefix):
+        yield tensors[id(entry)], value
+
+
+def _keys(place: _Place, prefix: str) -> list[str]:
+    return [piece.key for piece in cut(place.entry, place.entry.data, prefix)]
 
 
 def _prefix(name: str | None) -> str:

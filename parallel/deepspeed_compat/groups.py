@@ -95,7 +95,8 @@ def parameter_groups(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         return list(groups)
     from deepspeed.moe.utils import split_params_into_different_moe_groups_for_optimizer
 
-    split = split_params_into_different_moe_groups_for_optimizer(tuple(groups))
+    # Without a largest size: how many groups there are must not depend on how much a pipeline stage holds.
+    split = split_params_into_different_moe_groups_for_optimizer(tuple(groups), max_group_size=None)  # type: ignore[arg-type]
     return [group for group in split if group["params"]]
 
 

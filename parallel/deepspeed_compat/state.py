@@ -44,7 +44,7 @@ def set_update_count(optimizer: torch.optim.Optimizer, count: float) -> None:
             state["step"].fill_(count)
 
 
-def gather(param: torch.nn.Parameter, name: str | None) -> torch.Tensor:
+def gather(param: torch.Tensor, name: str | None) -> torch.Tensor:
     """The whole fp32 master weight (`name` None) or optimizer tensor of a trained parameter.
 
     All data ranks must call it.
@@ -54,7 +54,7 @@ def gather(param: torch.nn.Parameter, name: str | None) -> torch.Tensor:
     return safe_get_full_fp32_param(param) if name is None else safe_get_full_optimizer_state(param, name)
 
 
-def scatter(param: torch.nn.Parameter, name: str | None, value: torch.Tensor) -> None:
+def scatter(param: torch.Tensor, name: str | None, value: torch.Tensor) -> None:
     """Puts a whole fp32 tensor where `gather` takes it from; each rank keeps its part."""
     from deepspeed import utils
 
