@@ -1,0 +1,93 @@
+"""Every layout trains as one process does, and goes on from what any other layout saved.
+
+The truth is plain torch: the whole model on one process, torch's AdamW and clip_grad_norm_. All start from one checkpoint,
+on real pages mixed with text, with clipping active. Tolerances: 1e-5 relative in fp32, where the order of additions
+differs; in bf16 (8 bits of mantissa, and a router may choose another expert) the band below.
+"""
+
+import itertools
+
+import layouts
+import numpy as np
+import pytest
+from layouts import BF16, CASES, MOE, SAVED_AT, STEPS, Case
+from ranks import launch
+
+from parallel.topology import Topology, start, stop
+
+WORLDS = (1, 2, 4)
+FP32, BF16_LOSS, BF16_NORM = 1e-5, 3e-2, 1e-1
+
+
+def jobs(kind, world):
+    """Resuming: each of the plain layouts goes on from what the one before it in the list saved, the first from the last."""
+    if kind == "train":
+        return [(kind, name, name) for name, case in CASES.items() if case.world == world]
+    ring = zip(MOE, [list(MOE)[-1], *MOE])
+    return [(kind, name, before) for name, before in ring if CASES[name].world == world]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("layouts")
+
+
+@pytest.fixture(scope="module")
+def truth(folder):
+    """The reference of every variant; leaves the pages and the first weights in `folder`."""
+    layouts.build_pages(folder / "pages")
+    start(Topology(), seed=0)
+    for variant in {case.variant for case in CASES.values()}:
+        layouts.make_initial(folder / "initial", variant)
+    found = {case.numbers: None for case in CASES.values()}
+    for variant, frozen in found:
+        case = Case(variant=variant, frozen=frozen)
+        found[variant, frozen] = layouts.reference(case, folder / "pages", folder / "initial")
+    stop()
+    return found
+
+
+@pytest.fixture(scope="module")
+def results(truth, folder):
+    """(kind, case) -> what its ranks saw. All training comes first: any may resume from any."""
+    found = {}
+    for kind, world in itertools.product(("train", "resume"), WORLDS):
+        paths = [str(folder / name) for name in ("pages", "initial", "saved")]
+        ranks = launch(layouts.play, world, jobs(kind, world), *paths, timeout=280)
+        found |= {job: [rank[job] for rank in ranks] for job in ranks[0]}
+    return found
+
+
+def assert_history(history, truth, bf16):
+    loss_band, norm_band = (BF16_LOSS, BF16_NORM) if bf16 else (FP32, FP32)
+    for (loss, norm), (true_loss, true_norm) in zip(history, truth, strict=True):
+        assert true_norm > layouts.CLIP, "clipping is meant to be active"
+        assert loss == pytest.approx(true_loss, rel=loss_band)
+        assert norm == pytest.approx(true_norm, rel=norm_band)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_layout_trains_as_one_process_does(results, truth, name):
+    case, ranks = CASES[name], results["train", name]
+    expected, bf16 = truth[case.numbers], name in BF16
+    for rank in ranks:
+        assert_history(rank["history"], expected["history"], bf16)
+        assert rank["sums"][0].keys() == rank["sums"][1].keys()
+    weights = layouts.assembled(ranks)
+    assert weights.keys() == expected["weights"].keys()
+    for key, value in weights.items():
+        true, scale = expected["weights"][key], np.abs(expected["weights"][key]).max()
+        band = 2 * STEPS * layouts.RATE if bf16 else FP32 * max(scale, 1.0)
+        assert np.abs(value - true).max() <= band, key
+
+
+@pytest.mark.parametrize("name", MOE)
+def test_a_layout_goes_on_from_what_another_saved(results, truth, name):
+    for rank in results["resume", name]:
+        assert_history(rank["history"], truth[CASES[name].numbers]["history"][SAVED_AT:], bf16=False)
+
+
+def test_the_variants_are_what_they_say(truth):
+    assert truth["dead", ()]["idle"] == STEPS * 4 * 3, "in every MoE layer and micro-batch some expert is idle"
+    assert "decoder.output_layer.weight" not in truth["tied", ()]["weights"]
+    assert not any("experts" in key for key in truth["dense", ()]["weights"])
