@@ -190,6 +190,60 @@ def test_module_list_shows_its_childrens_shards(config) -> None:
     assert shards["block.layers.0.weight"].global_shape == (8, 16)
 
 
+def test_chunks_describe_every_piece_under_its_global_name(config) -> None:
+    from parallel.layers import Chunks, ColumnLinear, Module
+
+    class Piece(Module):
+        def __init__(self, number: int) -> None:
+            super().__init__(config)
+            self.number, self.linear = number, ColumnLinear(config, 16, 8)
+
+        def sharded_state_dict(self, prefix="", sharded_offsets=(), metadata=None):
+            return super().sharded_state_dict(f"{prefix}layers.{self.number}.", sharded_offsets, metadata)
+
+    pieces = [Piece(0), Piece(2)]
+    shards = Chunks(pieces).sharded_state_dict()
+    found = {shard.key: shard.data for shard in shards.values() if getattr(shard, "data", None) is not None}
+    assert set(found) == {
+        f"layers.{number}.linear.{name}" for number in (0, 2) for name in ("weight", "bias")
+    }
+    for piece in pieces:
+        assert found[f"layers.{piece.number}.linear.weight"] is piece.linear.weight
+
+
+def test_heads_are_shared_out_where_they_divide_and_the_part_is_not_kept_whole(config, monkeypatch) -> None:
+    from megatron.core import parallel_state
+
+    from parallel.layers import splits
+
+    split, whole = copy.copy(config), copy.copy(config)
+    split.tensor_model_parallel_size = 4
+    monkeypatch.setattr(parallel_state, "get_tensor_model_parallel_world_size", lambda: 4)
+    assert splits(split, 8) and not splits(split, 6)
+    assert not splits(whole, 8)
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_what_is_computed_again_learns_though_its_input_does_not(config, learns: bool) -> None:
+    from parallel.layers import Linear, Module, recomputed
+
+    class Block(Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.linear(x).relu()
+
+    again = copy.copy(config)
+    again.recompute_granularity = "full"
+    block = Block(again)
+    block.linear = filled(Linear(config, 16, 16)).requires_grad_(learns)
+    x = torch.randn(3, 16)
+    out = recomputed("full", block, block, x)
+    assert out.requires_grad == learns and not x.requires_grad
+    if learns:
+        out.sum().backward()
+        (expected,) = torch.autograd.grad(block(x).sum(), block.linear.weight)
+        assert torch.equal(block.linear.weight.grad, expected)
+
+
 def test_attention_without_bias_equals_the_textbook(config) -> None:
     from parallel.layers import Attention
 
