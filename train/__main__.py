@@ -8,6 +8,8 @@ import sys
 from conf.command import run
 from parallel.topology import environment
 from train.config import Config
+from train.layout import topology_of
+from train.peers import ending_with_lost_peers
 from train.signals import StopFlag
 from train.validate import validate
 
@@ -20,22 +22,26 @@ EXAMPLES = (
     "python -m train stage=encoder stage.steps=20 run.name=try",
     "python -m train -m optim.lr=1e-3,4e-3                      # two runs, one after the other",
     "torchrun --nproc-per-node 2 -m train data.micro_batch=8    # two data-parallel processes",
+    "torchrun --nproc-per-node 4 -m train parallel=tp2_pp2 data.micro_batch=4    # one model over four processes",
+    "torchrun --nproc-per-node 4 -m train parallel=pp2_ep2 data.micro_batch=4 resume=runs/pretrain run.name=other",
+    "srun --ntasks 4 python -m train parallel=tp2_pp2 data.micro_batch=4",
 )
 
 
 def main(config: Config) -> int:
     """Runs the stage; imports torch and all that follows. Returns 0, or 128 + the signal that stopped it."""
     with StopFlag() as stop:
-        from parallel.topology import Topology, start
+        from parallel.topology import start
         from parallel.topology import stop as leave
-        from train import stage
 
-        topology = Topology.of_world(
-            environment()[1], config.parallel.tensor, config.parallel.pipeline, config.parallel.expert
-        )
-        start(topology, config.seed)
+        rank, world, _ = environment()
+        timeout = config.run.timeout
         try:
-            finished = stage.run(config, stop, config.overrides).finished
+            with ending_with_lost_peers("python -m train", rank, timeout):
+                start(topology_of(config.parallel, world), config.seed, timeout_seconds=timeout)
+                from train import stage  # after start, which keeps libraries from warning of what is not needed
+
+                finished = stage.run(config, stop, config.overrides).finished
         finally:
             leave()
         return 0 if finished else 128 + int(stop.signal or 0)

@@ -47,6 +47,7 @@ class Run:
     stop: StopFlag
     progress: Progress
     save: Callable[[], object]
+    beat: Callable[[], object] = lambda: None  # tells the watchdog that there is progress
 
 
 def train(run: Run) -> bool:
@@ -63,10 +64,13 @@ def train(run: Run) -> bool:
         seconds = time.monotonic() - started
         progress.count(output, run.config.data.global_batch, seconds)
         run.monitor.step(progress.step, step_values(run, output, rate, seconds, waited))
+        run.beat()
         if _due(progress.step, stage.evaluate_every, stage.steps):
             evaluate(run)
+            run.beat()
         if _due(progress.step, stage.checkpoint_every, stage.steps):
             run.save()
+            run.beat()
             saved_at = progress.step
         if run.stop.requested_anywhere():
             break

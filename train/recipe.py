@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 from conf.command import run
 from parallel.topology import environment
-from train.config import RecipeConfig
+from train.config import ParallelConfig, RecipeConfig
 from train.launcher import launch
+from train.layout import topology_of
 from train.peers import ending_with_lost_peers
 from train.recipe_plan import Step, folder_of, plan, process_count
 from train.recipe_state import Ledger
@@ -129,10 +130,9 @@ class _Recipe:
 
         if not self.joined:
             self.joined = True
-            sizes = next((other.config.parallel for other in self.steps if other.is_stage), None)
-            split = (sizes.tensor, sizes.pipeline, sizes.expert) if sizes else (1, 1, 1)
+            sizes = next((other.config.parallel for other in self.steps if other.is_stage), ParallelConfig())
             topology.start(
-                topology.Topology.of_world(self.world, *split),
+                topology_of(sizes, self.world),
                 getattr(step.config, "seed", 0),
                 timeout_seconds=MEETING,
             )

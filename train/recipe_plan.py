@@ -19,6 +19,7 @@ from data_pipeline.config import check as check_build
 from train.config import Config, RecipeConfig
 from train.evaluate import EvaluateConfig
 from train.evaluate import check as check_evaluate
+from train.layout import topology_of
 from train.rules import meant
 from train.validate import validate
 
@@ -83,11 +84,7 @@ def plan(recipe: RecipeConfig, world: int) -> list[Step]:
             ) from error
         checkpoints = step.output if step.is_stage else checkpoints
         steps.append(step)
-    layouts = {
-        (step.config.parallel.tensor, step.config.parallel.pipeline, step.config.parallel.expert)
-        for step in steps
-        if step.is_stage
-    }
+    layouts = {topology_of(step.config.parallel, world) for step in steps if step.is_stage}
     if len(layouts) > 1:
         raise ConfigError(
             "the stages of a recipe run in the same processes and need the same layout: "

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from megatron.core import parallel_state
 from omegaconf import OmegaConf
 
@@ -24,15 +23,19 @@ from parallel.snapshot import load_module
 from parallel.topology import Topology, environment
 from train.config import Config, SourceConfig
 from train.curriculum import Curriculum
+from train.layout import topology_of
 from train.loop import Progress, Run, restore, state_of, train
-from train.model.names import whole_names
 from train.model.optical import OpticalModel, build
 from train.monitor import Monitor
 from train.objective import NextToken
 from train.optimizer import adamw, parameter_groups
+from train.parameters import counted, freeze, freeze_idle_heads
 from train.probe import Probe
+from train.resume import resume, told
 from train.run_folder import write_text
+from train.saver import Saver
 from train.signals import StopFlag
+from train.watchdog import Watchdog
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class StageResult:
 def run(config: Config, stop: StopFlag, overrides: Sequence[str] = ()) -> StageResult:
     """Runs or resumes the stage that `config` describes, in `run.directory`/`run.name`. Process groups must exist."""
     rank, world, _ = environment()
-    topology = Topology.of_world(world, config.parallel.tensor, config.parallel.pipeline, config.parallel.expert)
+    topology = topology_of(config.parallel, world)
     folder = Path(config.run.directory) / config.run.name
     checkpoints = folder / "checkpoints"
     tokenizer = load_tokenizer(config.data.tokenizer)
@@ -56,49 +59,53 @@ def run(config: Config, stop: StopFlag, overrides: Sequence[str] = ()) -> StageR
     objective = NextToken(**asdict(config.stage.objective))
     freeze(model, config.stage.frozen)
     freeze_idle_heads(model, objective)
-    engine = Engine(
-        model,
-        parameter_groups(model, config.optim.weight_decay),
-        adamw(config.optim),
-        objective,
-        topology,
-        EngineOptions(config.engine.zero, config.engine.precision, config.engine.clip),
-    )
+    sizes = counted(model)
+    groups = parameter_groups(model, config.optim.weight_decay)
+    engine = Engine(model, groups, adamw(config.optim), objective, topology, options_of(config))
     collator = Collator(tokenizer, batch_spec(config))
     curriculum = curriculum_of(config)
     with stream_of(config, collator, curriculum.shares(), topology, folder / "bad_samples.jsonl") as stream:
         held_out = paths(config.data.held_out)
         probe = Probe(model, held_out, collator, config.stage.evaluation_pages, config.data.micro_batch)
-        resumed = engine.load(checkpoints) if config.run.resume else None
+        resumed = resume(engine, checkpoints if config.run.resume else None, config.resume)
         if rank == 0:
             write_facts(folder, config, overrides)
-        monitor = Monitor(folder, config.logger, config.stage.steps, rank, start_step=resumed[0] if resumed else 0,
+        monitor = Monitor(folder, config.logger, config.stage.steps, rank, start_step=resumed.step if resumed else 0,
                           name=config.run.name, config=asdict(config))  # fmt: skip
+        saver = Saver(engine, checkpoints, config.stage.keep_checkpoints, config.stage.save_in_background, monitor.note)
         run = Run(config, engine, stream, curriculum, probe, monitor, stop, Progress(), lambda: None)
-        run.save = lambda: engine.save(checkpoints, run.progress.step, state_of(run), config.stage.keep_checkpoints)
+        run.save = lambda: saver.save(run.progress.step, state_of(run))
         if resumed:
-            restore(run, resumed[1])
-            monitor.note(f"resumed after step {resumed[0]}")
-        finished = moved(run)
+            restore(run, resumed.extra)
+            monitor.note(told(resumed, engine, config.stage.steps))
+        finished = moved(run, saver, sizes)
     engine.close()
     return StageResult(finished, run.progress.step, folder, checkpoints)
 
 
-def moved(run: Run) -> bool:
-    """Trains, and tells in status.json how it went, an error included."""
-    parameters = list(run.engine.module.parameters())
-    count, moving = (sum(p.numel() for p in some) for some in (parameters, [p for p in parameters if p.requires_grad]))
-    run.monitor.note(f"{count / 1e6:.1f} M parameters, {moving / 1e6:.1f} M of them train, on {device_name()}")
-    run.monitor.status("running", parameters=count, device=device_name())
+def moved(run: Run, saver: Saver, sizes: tuple[int, int]) -> bool:
+    """Trains until all is saved, and tells in status.json how it went, an error included. sizes: (parameters, of them
+    training)."""
+    monitor, rank = run.monitor, environment()[0]
+    monitor.note(f"{sizes[0] / 1e6:.1f} M parameters, {sizes[1] / 1e6:.1f} M of them train, on {device_name()}")
+    monitor.status("running", parameters=sizes[0], device=device_name())
+
+    def lost(message: str) -> None:
+        monitor.status("failed", error=message)
+
     try:
-        finished = train(run)
-        run.monitor.status("finished" if finished else "stopped")
+        watchdog = Watchdog(run.config.run.timeout, lambda: f"step {run.progress.step + 1}", rank, lost)
+        run.beat = watchdog.beat
+        with watchdog, run.stop.working():
+            finished = train(run)
+            saver.finish()
+        monitor.status("finished" if finished else "stopped")
         return finished
     except BaseException as error:
-        run.monitor.status("failed", error=f"{type(error).__name__}: {error}")
+        monitor.status("failed", error=f"{type(error).__name__}: {error}")
         raise
     finally:
-        run.monitor.close()
+        monitor.close()
 
 
 def build_model(config: Config, tokenizer: Tokenizer) -> OpticalModel | Chunks:
@@ -122,36 +129,10 @@ def build_model(config: Config, tokenizer: Tokenizer) -> OpticalModel | Chunks:
     return model
 
 
-def freeze(model: torch.nn.Module, prefixes: Sequence[str]) -> None:
-    """Keeps the parameters whose names in the whole model start with one of `prefixes` as they are; every prefix must
-    name something on some stage."""
-    here, everywhere = whole_names(model), _names_of_all_stages(model) if prefixes else set()
-    for prefix in prefixes:
-        if not any(_within(name, prefix) for name in everywhere):
-            parts = sorted({".".join(name.split(".")[:2]) for name in everywhere})
-            raise ConfigError(f"stage.frozen: no parameter's name starts with {prefix}; choose from {', '.join(parts)}.")
-        for name, parameter in here.items():
-            if _within(name, prefix):
-                parameter.requires_grad_(False)
-
-
-def freeze_idle_heads(model: torch.nn.Module, objective: NextToken) -> None:
-    """Freezes the glyph heads that the objective does not ask: they would get no gradient."""
-    asked = {"glyph_heads.patch": objective.patch_glyphs > 0, "glyph_heads.token": objective.token_glyphs > 0}
-    for name, parameter in whole_names(model).items():
-        for head, wanted in asked.items():
-            if _within(name, head):
-                parameter.requires_grad_(wanted)
-
-
-def _within(name: str, prefix: str) -> bool:
-    return name == prefix or name.startswith(f"{prefix}.")
-
-
-def _names_of_all_stages(model: torch.nn.Module) -> set[str]:
-    found: list[list[str]] = [[] for _ in range(parallel_state.get_pipeline_model_parallel_world_size())]
-    dist.all_gather_object(found, list(whole_names(model)), group=parallel_state.get_pipeline_model_parallel_group())
-    return {name for names in found for name in names}
+def options_of(config: Config) -> EngineOptions:
+    """How the engine computes a step."""
+    engine = config.engine
+    return EngineOptions(engine.zero, engine.precision, engine.clip, engine.offload)
 
 
 def curriculum_of(config: Config) -> Curriculum:

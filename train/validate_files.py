@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
 from train.config import Config
 
 STEP = re.compile(r"step-\d{8,}")  # the name of a checkpoint's folder: parallel.checkpoint, which loads torch
@@ -28,6 +30,7 @@ def file_faults(config: Config) -> Iterator[str]:
         yield from _checkpoints("stage.start_from", start)
     if config.resume is not None:
         yield from _checkpoints("resume", config.resume)
+        yield from _other_stage(config.resume, config.stage.name)
 
 
 def checkpoints_in(path: Path) -> list[Path]:
@@ -37,7 +40,12 @@ def checkpoints_in(path: Path) -> list[Path]:
     if (path / "manifest.json").is_file():
         return [path]
     found = [folder for place in (path, path / "checkpoints") for folder in place.glob("step-*")]
-    return sorted((folder for folder in found if STEP.fullmatch(folder.name)), key=_step, reverse=True)
+    return sorted((folder for folder in found if STEP.fullmatch(folder.name)), key=step_in_name, reverse=True)
+
+
+def step_in_name(folder: Path) -> int:
+    """120 for step-00000120; 0 for a folder of another name."""
+    return int(folder.name.removeprefix("step-")) if STEP.fullmatch(folder.name) else 0
 
 
 def _checkpoints(option: str, given: str) -> Iterator[str]:
@@ -52,5 +60,16 @@ def _checkpoints(option: str, given: str) -> Iterator[str]:
         yield f"{option}={given}: no checkpoint there (no folder step-00000120). {hint}"
 
 
-def _step(folder: Path) -> int:
-    return int(folder.name.removeprefix("step-"))
+def _other_stage(given: str, stage: str) -> Iterator[str]:
+    """A run goes on in its own stage: what trains, and the counters, are of that one."""
+    path = Path(given).resolve()
+    for folder in (path, *path.parents[:2]):
+        config = folder / "config.yaml"
+        if config.is_file():
+            before = yaml.safe_load(config.read_text()).get("stage", {}).get("name", stage)
+            if before != stage:
+                yield (
+                    f"resume={given}: that run's stage is {before}, this one is {stage}. Choose stage={before} to go on with it, "
+                    f"or stage.start_from={given} in place of resume= to begin {stage} with its weights."
+                )
+            return

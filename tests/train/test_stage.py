@@ -64,12 +64,15 @@ def uninterrupted(pages: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     return found
 
 
-def start_and_wait(arguments: list[str], directory: Path, step: int) -> subprocess.Popen:
-    """A run in the background that has logged `step`."""
+def start_and_wait(arguments: list[str], directory: Path, step: int, saved: int = 0) -> subprocess.Popen:
+    """A run in the background that has logged `step` and, unless 0, written the checkpoint of step `saved`."""
     process = subprocess.Popen(arguments, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     metrics = directory / "run" / "metrics.jsonl"
+    checkpoint = directory / "run" / "checkpoints" / f"step-{saved:08d}"
     deadline = time.monotonic() + 200
-    while not (metrics.exists() and f'"step": {step},' in metrics.read_text()):
+    while not (
+        metrics.exists() and f'"step": {step},' in metrics.read_text() and (not saved or checkpoint.exists())
+    ):
         assert process.poll() is None and time.monotonic() < deadline, "the run ended before it could be hit"
         time.sleep(0.01)
     return process
@@ -79,7 +82,7 @@ def test_killed_and_started_again_its_losses_are_bit_equal(
     pages: Path, tmp_path: Path, uninterrupted: dict[int, tuple[float, float, int]]
 ) -> None:
     arguments = command(pages, tmp_path)
-    process = start_and_wait(arguments, tmp_path, step=6)
+    process = start_and_wait(arguments, tmp_path, step=6, saved=4)
     process.kill()
     process.wait()
     again = run(arguments)

@@ -1,0 +1,108 @@
+"""A peer that hangs or dies, and a process that makes no progress: each ends in one message and one exit code, in time."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from train.peers import PEER_LOST, as_lost_peer
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT = 4.0  # seconds, as run.timeout
+RANK = """
+    import os, signal, sys, time
+    from parallel.topology import Topology, start
+    from train.peers import ending_with_lost_peers
+    from train.watchdog import Watchdog
+    rank, number = int(os.environ["RANK"]), int(sys.argv[1])
+    with ending_with_lost_peers("python -m train", rank, {timeout}):
+        start(Topology(data=2), 0, timeout_seconds={timeout})
+        import torch, torch.distributed as dist
+        steps = [0]
+        with Watchdog({timeout}, lambda: f"step {{steps[0] + 1}}", rank) as watchdog:
+            while True:
+                dist.all_reduce(torch.ones(3))
+                steps[0] += 1
+                watchdog.beat()
+                if steps[0] == 5 and rank == 1:
+                    print("ready", time.time(), flush=True)
+                    os.kill(os.getpid(), number)
+"""
+ALONE = """
+    import time
+    from train.watchdog import Watchdog
+    def stuck_reader():
+        while True:
+            time.sleep(0.1)
+    def expired(message):
+        print("told:", message, flush=True)
+    with Watchdog(0.4, lambda: "step 7", 3, expired) as watchdog:
+        for _ in range(4):
+            time.sleep(0.3)
+            watchdog.beat()
+        print("alive", flush=True)
+        stuck_reader()
+"""
+
+
+def ranks(number: signal.Signals) -> list[subprocess.Popen[str]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    program = textwrap.dedent(RANK.format(timeout=TIMEOUT))
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(int(number))],
+            cwd=ROOT, env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("number", "within", "told"),
+    [(signal.SIGSTOP, TIMEOUT + 4, "it did not answer"), (signal.SIGKILL, 4.0, "that process is gone")],
+)
+def test_the_rank_that_waits_says_where_and_ends(number: signal.Signals, within: float, told: str) -> None:
+    waiting, lost = ranks(number)
+    try:
+        assert lost.stdout is not None
+        since = float(lost.stdout.readline().split()[1])
+        assert waiting.wait(timeout=60) == PEER_LOST
+        assert time.time() - since < within
+        assert waiting.stderr is not None
+        message = waiting.stderr.read().strip().splitlines()
+        assert len(message) == 1, message
+        assert message[0].startswith("python -m train [rank 0]: waited for another process in step 6,")
+        assert "in all_reduce" in message[0]
+        assert told in message[0]
+    finally:
+        lost.kill()
+        waiting.kill()
+        lost.wait()
+
+
+def test_without_progress_a_process_shows_its_stacks_and_ends() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(ALONE)], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert ran.returncode == PEER_LOST
+    assert ran.stdout.splitlines()[0] == "alive"
+    assert ran.stdout.splitlines()[1].startswith("told: no progress for")
+    assert "in stuck_reader" in ran.stderr  # a line of the stack
+    last = ran.stderr.strip().splitlines()[-1]
+    assert last.startswith("[rank 3]: no progress for")
+    assert "in step 7" in last and "run.timeout" in last
+
+
+@pytest.mark.parametrize("error", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("Timed out waiting")])
+def test_errors_of_ones_own_stay_what_they_are(error: Exception) -> None:
+    assert as_lost_peer(error, "in step 1") is None

@@ -1,0 +1,43 @@
+"""Saves a run now and then: a save that fails costs a line and not the run, unless it is the last one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from parallel.engine import Engine
+from parallel.errors import CheckpointError
+
+
+class Saver:
+    """Writes checkpoints below `root`, in the background if asked, and keeps the newest `keep`. All ranks call it."""
+
+    def __init__(
+        self, engine: Engine, root: Path, keep: int, background: bool, say: Callable[[str], object]
+    ) -> None:
+        self.engine, self.root, self.keep, self.background, self.say = engine, root, keep, background, say
+        self._error: CheckpointError | None = None
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Begins a save, after the one before it. A failure of either is told, and the older checkpoints stay."""
+        self._settle()
+        try:
+            self.engine.save(self.root, step, state, self.keep, self.background)
+            self._error = None
+        except CheckpointError as error:
+            self._failed(error)
+
+    def finish(self) -> None:
+        """Returns when everything is written. Raises CheckpointError where the last save failed."""
+        self._settle()
+        if self._error is not None:
+            raise self._error
+
+    def _settle(self) -> None:
+        try:
+            self.engine.wait()
+        except CheckpointError as error:
+            self._failed(error)
+
+    def _failed(self, error: CheckpointError) -> None:
+        self._error = error
+        self.say(f"no checkpoint: {error}")
