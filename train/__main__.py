@@ -39,7 +39,7 @@ def main(config: Config) -> int:
         try:
             with ending_with_lost_peers("python -m train", rank, timeout):
                 start(topology_of(config.parallel, world), config.seed, timeout_seconds=timeout)
-                from train import stage  # after start, which keeps libraries from warning of what is not needed
+                from train import stage  # after start, which silences libraries
 
                 finished = stage.run(config, stop, config.overrides).finished
         finally:
