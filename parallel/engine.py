@@ -97,7 +97,7 @@ class Engine:
         prepare.leave_gradients_to_the_engine(module)
         self._deepspeed = deepspeed_compat.initialize(module, self.optimizer, options)
         for param, value in masters.items():
-            deepspeed_compat.scatter(param, None, value)
+            deepspeed_compat.set_master(param, value)
         self._hooks = prepare.sum_over_sequence_parts(self._names, topology)
         self._reached: set[torch.nn.Parameter] = set()
         self._hooks += prepare.watch_gradients(self._names, self._reached)
@@ -120,7 +120,7 @@ class Engine:
             return StepOutput(loss, math.inf, True, sums, weights)
         prepare.sum_tied_gradients(self._tied)
         self._placeholders.zero_gradients()
-        self._deepspeed.step()
+        deepspeed_compat.step(self._deepspeed, self.options)
         norm = float(self._deepspeed.get_global_grad_norm())
         return StepOutput(loss, norm, bool(self._deepspeed.optimizer.overflow), sums, weights)
 

@@ -11,6 +11,7 @@ from parallel import checkpoint, deepspeed_compat
 from parallel import pieces as store
 from parallel.checkpoint_writer import Writer
 from parallel.errors import CheckpointError
+from parallel.fragments import fragment_pieces
 from parallel.pieces import Piece
 from parallel.snapshot import Sharded, cut, describe, random_pieces, read_values, restore_random
 from parallel.topology import Topology, seed_anew
@@ -77,12 +78,9 @@ def save(
     for place in state.others():
         value = deepspeed_compat.whole(place.tensor)
         pieces += [_kept(piece) for piece in cut(place.entry, value, "model.") if piece.first]
-    for name in (None, *deepspeed_compat.state_names(state.optimizer)):
+    for name in _names(state):
         for place in state.trained:
-            value = deepspeed_compat.gather(
-                place.tensor, name
-            )  # whole on every data rank; the writer keeps it
-            pieces += [_kept(piece) for piece in cut(place.entry, value, _prefix(name)) if piece.first]
+            pieces += _owned(place, name)
     counted = {"step": step, "updates": deepspeed_compat.update_count(state.optimizer), **facts}
     return writer.save(root, step, pieces, counted, keep, background)
 
@@ -100,12 +98,13 @@ def load(path: Path, state: TrainingState, topology: Topology, strict: bool) -> 
     for tensor, value in _stored(folder, state.others(), "model."):
         deepspeed_compat.put_whole(tensor, value)
     stored = store.contents(folder).keys()
-    for name in (None, *deepspeed_compat.state_names(state.optimizer)):
-        prefix, wanted = _prefix(name), state.trained
-        if name is not None and not strict:
-            wanted = [place for place in wanted if all(key in stored for key in _keys(place, prefix))]
-        for param, value in _stored(folder, wanted, prefix):
-            deepspeed_compat.scatter(param, name, value)
+    owned: list[Piece] = []
+    for name in _names(state):
+        for place in state.trained:
+            parts = _owned(place, name)
+            if name is None or strict or all(part.key in stored for part in parts):
+                owned += parts
+    store.read(folder, owned)
     deepspeed_compat.set_update_count(state.optimizer, facts["updates"])
     if facts["topology"] != asdict(topology) or not restore_random(folder):
         seed_anew(facts["step"])
@@ -118,15 +117,19 @@ def _stored(folder: Path, places: list[_Place], prefix: str) -> Iterator[tuple[t
         yield tensors[id(entry)], value
 
 
-def _keys(place: _Place, prefix: str) -> list[str]:
-    return [piece.key for piece in cut(place.entry, place.entry.data, prefix)]
+def _names(state: TrainingState) -> list[str | None]:
+    """What there is of every trained parameter: its master weight (None) and the optimizer's tensors."""
+    return [None, *deepspeed_compat.state_names(state.optimizer)]
 
 
-def _prefix(name: str | None) -> str:
-    return "model." if name is None else f"optimizer.{name}."
+def _owned(place: _Place, name: str | None) -> list[Piece]:
+    """What this data rank holds of a trained parameter, in the optimizer's own memory."""
+    flat, start = deepspeed_compat.fragment(place.tensor, name)
+    prefix = "model." if name is None else f"optimizer.{name}."
+    return list(fragment_pieces(place.entry, flat, start, prefix))
 
 
 def _kept(piece: Piece) -> Piece:
-    """A piece on the host: the device need not hold three copies of the model while files are written."""
+    """A piece on the host: the device need not hold all that ZeRO-3 puts together while files are written."""
     piece.tensor = piece.tensor.cpu()
     return piece

@@ -9,17 +9,17 @@ What is worked around here, each measured:
   its own expert groups, or refuses them in stage 3 (`register_experts`).
 * It compiles a shared-memory all-reduce with ninja on first use on a CPU: a minute for nothing here (`load`).
 * In stage 3 it replaces `torch.nn.functional.linear` for the whole process unless told not to (`configuration`), cannot
-  put a value into a parameter whose size its ranks do not divide (`scatter`), and never gives weights back (`release`).
+  put a value into a parameter whose size its ranks do not divide (`fragment`), and never gives weights back (`release`).
 """
 
 from parallel.deepspeed_compat.groups import forget, parameter_groups, register_experts
 from parallel.deepspeed_compat.lifetime import configuration, initialize, load, prime, release
 from parallel.deepspeed_compat.private import PRIVATE
 from parallel.deepspeed_compat.state import (
-    gather,
+    fragment,
     put_whole,
     refresh,
-    scatter,
+    set_master,
     set_update_count,
     state_names,
     update_count,
@@ -30,6 +30,7 @@ from parallel.deepspeed_compat.step import (
     discard,
     partitions_gradients,
     reduce_after_backward,
+    step,
 )
 
 __all__ = [
@@ -38,7 +39,7 @@ __all__ = [
     "configuration",
     "discard",
     "forget",
-    "gather",
+    "fragment",
     "initialize",
     "load",
     "parameter_groups",
@@ -49,9 +50,10 @@ __all__ = [
     "refresh",
     "register_experts",
     "release",
-    "scatter",
+    "set_master",
     "set_update_count",
     "state_names",
+    "step",
     "update_count",
     "whole",
 ]

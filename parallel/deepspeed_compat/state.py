@@ -44,30 +44,30 @@ def set_update_count(optimizer: torch.optim.Optimizer, count: float) -> None:
             state["step"].fill_(count)
 
 
-def gather(param: torch.Tensor, name: str | None) -> torch.Tensor:
-    """The whole fp32 master weight (`name` None) or optimizer tensor of a trained parameter.
+def fragment(param: Any, name: str | None) -> tuple[torch.Tensor, int]:
+    """This data rank's part of the fp32 master weight (`name` None) or optimizer tensor of a trained parameter.
 
-    All data ranks must call it.
+    (values [n], place of the first among the parameter's elements in row-major order). The values are DeepSpeed's own
+    memory, on the host with offload: what is put there counts, and `refresh` must follow. The data ranks' parts make
+    the whole, without overlap; a rank may have none of it.
     """
-    from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
-
-    return safe_get_full_fp32_param(param) if name is None else safe_get_full_optimizer_state(param, name)
-
-
-def scatter(param: torch.Tensor, name: str | None, value: torch.Tensor) -> None:
-    """Puts a whole fp32 tensor where `gather` takes it from; each rank keeps its part."""
-    from deepspeed import utils
-
     if _is_partitioned(param):
-        part = _part(param, value)  # DeepSpeed's own way for whole values fails where the last part is padded
-        if name is None:
-            utils.safe_set_local_fp32_param(param, part)
-        else:
-            utils.safe_set_local_optimizer_state(param, part, name)
-    elif name is None:
-        utils.safe_set_full_fp32_param(param, value)
-    else:
-        utils.safe_set_full_optimizer_state(param, value, name)
+        size = param.ds_tensor.ds_numel
+        start = size * dist.get_rank(param.ds_process_group)
+        flat, _ = param._z3_optimizer._get_fp32_opt_state_partition(
+            param, release_swap_buffers=False, optim_state_key=name
+        )
+        return flat[: max(0, min(size, param.ds_numel - start))], start  # the last parts are filled up
+    if param._hp_mapping is None:
+        return torch.empty(0), 0
+    return param._hp_mapping.get_hp_fragment(name), param._hp_mapping.lp_fragment_address.start
+
+
+@torch.no_grad()
+def set_master(param: torch.nn.Parameter, value: torch.Tensor) -> None:
+    """Makes a whole fp32 tensor the master of a parameter; each data rank keeps its part."""
+    flat, start = fragment(param, None)
+    flat.copy_(value.flatten()[start : start + flat.numel()])
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:

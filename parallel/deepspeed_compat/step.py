@@ -40,6 +40,13 @@ def accumulated_gradient(param: torch.nn.Parameter) -> torch.Tensor:
     raise ValueError("the parameter has no gradient: no backward has reached it since the last step")
 
 
+def step(engine: Any, options: EngineOptions) -> None:
+    """Reduces what is not reduced yet, clips, updates. Nothing is updated when the gradient is not finite."""
+    engine.step()
+    if options.offload and engine.optimizer.overflow:
+        discard(engine, options)  # DeepSpeed keeps the host's sums, and would add the next gradients to them
+
+
 def discard(engine: Any, options: EngineOptions) -> None:
     """Throws away the gradients of this step, so that the next one starts from none."""
     optimizer = engine.optimizer

@@ -1,8 +1,10 @@
 """Starts ranks for a test: spawned processes over gloo on a free port, one launch for as many cases as a test likes."""
 
+import contextlib
 import multiprocessing
 import os
 import pickle
+import random
 import socket
 import traceback
 from collections.abc import Callable
@@ -41,6 +43,16 @@ def launch(function: Callable[..., Any], world: int, *args: Any, timeout: float 
             process.join(5)
             if process.is_alive():
                 process.kill()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports for worlds that follow each other in one launch; below those that connections are given at random."""
+    found: list[int] = []
+    while len(found) < count:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", random.randrange(20000, 32000)))
+            found.append(probe.getsockname()[1])
+    return found
 
 
 def _rank(
