@@ -198,6 +198,7 @@ def stop() -> None:
     if not dist.is_initialized():
         return
     from megatron.core import parallel_state
+    from megatron.core.transformer.moe.moe_utils import MoEAuxLossAutoScaler
 
     from parallel import checkpoint_writer, deepspeed_compat
 
@@ -205,6 +206,7 @@ def stop() -> None:
     deepspeed_compat.forget()
     parallel_state.destroy_model_parallel()
     parallel_state.destroy_global_memory_buffer()
+    MoEAuxLossAutoScaler.main_loss_backward_scale = None  # of another shape when set outside a schedule
     dist.destroy_process_group()
 
 
