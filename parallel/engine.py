@@ -56,6 +56,7 @@ class StepOutput:
 
     loss: of the whole global batch. grad_norm: before clipping; inf when it was not finite. skipped: nothing was
     updated because the loss or a gradient was not finite. sums, weights: of the objective and the batches, added up.
+    counts: what the caller gave to be added up.
     """
 
     loss: float
@@ -63,6 +64,7 @@ class StepOutput:
     skipped: bool
     sums: dict[str, float]
     weights: dict[str, float]
+    counts: dict[str, float]
 
 
 class Engine:
@@ -102,9 +104,10 @@ class Engine:
         self._reached: set[torch.nn.Parameter] = set()
         self._hooks += prepare.watch_gradients(self._names, self._reached)
 
-    def train_step(self, batches: Sequence[Batch]) -> StepOutput:
+    def train_step(self, batches: Sequence[Batch], counts: Mapping[str, float] | None = None) -> StepOutput:
         """One optimizer step over this rank's micro-batches of a global batch. All ranks call it together.
 
+        counts: this data rank's numbers by name, the same names on every rank; they come back added up over data ranks.
         Raises MissingGradient, on every rank, when a trainable parameter of any rank got no gradient.
         """
         if (
@@ -112,21 +115,21 @@ class Engine:
         ):  # walking through all modules costs as much as the optimizer's update of a small model
             self.module.train()
         self._reached.clear()
-        weights, normalizers = self._totals(batches)
+        weights, normalizers, added = self._totals(batches, counts or {})
         loss, missing, sums = self._reduce(*self._forward_backward(batches, normalizers))
         self._refuse_missing(missing)
         if not math.isfinite(loss):
             deepspeed_compat.discard(self._deepspeed, self.options)
-            return StepOutput(loss, math.inf, True, sums, weights)
+            return StepOutput(loss, math.inf, True, sums, weights, added)
         prepare.sum_tied_gradients(self._tied)
         self._placeholders.zero_gradients()
         deepspeed_compat.step(self._deepspeed, self.options)
         norm = float(self._deepspeed.get_global_grad_norm())
-        return StepOutput(loss, norm, bool(self._deepspeed.optimizer.overflow), sums, weights)
+        return StepOutput(loss, norm, bool(self._deepspeed.optimizer.overflow), sums, weights, added)
 
     def eval_step(self, batches: Sequence[Batch]) -> tuple[dict[str, float], dict[str, float]]:
         """(sums, weights) over all micro-batches and data ranks, as in a training step, without gradients."""
-        weights, normalizers = self._totals(batches)
+        weights, normalizers, _ = self._totals(batches, {})
 
         def stage(module: torch.nn.Module, batch: Batch) -> StageOutput:
             return self._objective(module, batch, normalizers)
@@ -182,8 +185,12 @@ class Engine:
         prepare.remove_placeholders(self.module)
         self._writer.close()
 
-    def _totals(self, batches: Sequence[Batch]) -> tuple[dict[str, float], dict[str, float]]:
-        """(weights over all ranks, normalizers for the objective); one small all-reduce before the forward."""
+    def _totals(
+        self, batches: Sequence[Batch], counts: Mapping[str, float]
+    ) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+        """(weights over all ranks, normalizers for the objective, counts over all ranks); one small all-reduce before
+        the forward.
+        """
         if not batches:
             raise ParallelError("A rank got no micro-batch: every rank needs at least one in every step.")
         local: dict[str, float] = {}
@@ -191,15 +198,16 @@ class Engine:
             for name, value in batch.weights().items():
                 local[name] = local.get(name, 0.0) + value
         count = len(batches)
-        vector = torch.tensor([count, count**2, *local.values()], dtype=torch.float64, device=device())
+        values = [count, count**2, *local.values(), *counts.values()]
+        vector = torch.tensor(values, dtype=torch.float64, device=device())
         dist.all_reduce(vector, group=parallel_state.get_data_parallel_group())
         total, squares, *sums = vector.tolist()
         if squares * self.topology.data != total**2:
             raise ParallelError(
                 f"Ranks have different numbers of micro-batches ({count} here): give each the same."
             )
-        weights = dict(zip(local, sums))
-        return weights, {name: (value or total) / total for name, value in weights.items()}
+        weights, added = dict(zip(local, sums)), dict(zip(counts, sums[len(local) :]))
+        return weights, {name: (value or total) / total for name, value in weights.items()}, added
 
     def _forward_backward(
         self, batches: Sequence[Batch], normalizers: Mapping[str, float]

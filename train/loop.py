@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from data_pipeline.identity import BATCH_HASHES
 from data_pipeline.stream import Cursor, Stream
 from parallel.device import device
 from parallel.engine import Engine, StepOutput
@@ -60,7 +61,7 @@ def train(run: Run) -> bool:
         run.engine.set_learning_rate(rate)
         batches = [batch.to(device()) for batch in run.stream.next_step()]
         waited = time.monotonic() - started
-        output = run.engine.train_step(batches)
+        output = run.engine.train_step(batches, {"batch": run.stream.batch_hash(batches)})
         seconds = time.monotonic() - started
         progress.count(output, run.config.data.global_batch, seconds)
         run.monitor.step(progress.step, step_values(run, output, rate, seconds, waited))
@@ -92,7 +93,8 @@ def evaluate(run: Run) -> None:
 
 
 def step_values(run: Run, output: StepOutput, rate: float, seconds: float, waited: float) -> dict[str, Any]:
-    """One line of metrics.jsonl: "loss" in nats a text token, glyph maps in nats a cell, "objective" what was minimised."""
+    """One line of metrics.jsonl: "loss" in nats a text token, glyph maps in nats a cell, "objective" what was minimised,
+    "batch" which samples in which order, whatever the layout."""
     values: dict[str, Any] = {
         "loss": output.sums["loss"] / max(output.weights["tokens"], 1.0),
         "objective": output.loss,
@@ -111,6 +113,7 @@ def step_values(run: Run, output: StepOutput, rate: float, seconds: float, waite
         "tokens_per_second": output.weights["tokens"] / seconds,
         "pages_per_second": run.config.data.global_batch / seconds,
         "level": run.curriculum.level,
+        "batch": int(output.counts["batch"]) % BATCH_HASHES,
     }
 
 
