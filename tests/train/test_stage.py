@@ -12,6 +12,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 STEPS = 12
+TWO = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +55,17 @@ def losses(directory: Path) -> dict[int, tuple[float, float, int]]:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(pages: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[float, float, int]]:
+def whole(pages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run that went from its first step to its last."""
     directory = tmp_path_factory.mktemp("whole")
     done = run(command(pages, directory))
     assert done.returncode == 0, done.stderr
-    found = losses(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(whole: Path) -> dict[int, tuple[float, float, int]]:
+    found = losses(whole)
     assert list(found) == list(range(1, STEPS + 1))
     assert [found[1][2], found[STEPS][2]] == [0, 1], "the second level was not reached"
     return found
@@ -125,11 +132,30 @@ def test_two_data_parallel_processes_train_as_one(
     pages: Path, tmp_path: Path, uninterrupted: dict[int, tuple[float, float, int]]
 ) -> None:
     """The same global batches on two ranks: losses and norms to fp32 rounding, which training amplifies (1e-3)."""
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    done = run(command(pages, tmp_path), launcher)
+    done = run(command(pages, tmp_path), TWO)
     assert done.returncode == 0, done.stderr
     for step, (loss, norm, level) in losses(tmp_path).items():
         assert (loss, norm, level) == pytest.approx(uninterrupted[step], rel=1e-3)
+
+
+def test_another_run_goes_on_from_a_checkpoint_in_another_layout(
+    pages: Path, tmp_path: Path, whole: Path, uninterrupted: dict[int, tuple[float, float, int]]
+) -> None:
+    """Saved by one process, resumed by a pipeline of two: the same losses on the same pages."""
+    checkpoints = whole / "run" / "checkpoints"
+    more = ("parallel=pp2", "data.micro_batch=1")
+    done = run(command(pages, tmp_path, *more, f"resume={checkpoints}/step-00000008"), TWO)
+    assert done.returncode == 0, done.stderr
+    assert f"resumed after step 8 of {checkpoints}/step-00000008, saved on one process; it goes on on pipeline 2" in done.stdout
+    found = losses(tmp_path)
+    assert list(found) == [9, 10, 11, 12]
+    for step, values in found.items():
+        assert values == pytest.approx(uninterrupted[step], rel=1e-3)
+    again = run(command(pages, tmp_path, *more, f"resume={whole}/run"), TWO)
+    assert again.returncode == 0, again.stderr
+    assert f"resumed after step 12 of {tmp_path}" in again.stdout, "the run's own checkpoint is as late, and wins"
+    assert "its last step (stage.steps=12)" in again.stdout
+    assert losses(tmp_path) == found
 
 
 @pytest.mark.parametrize(
