@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from parallel.errors import ParallelError, UnsupportedLayout
+from parallel.rendezvous import meeting_point
 
 _seed = 0  # as given to `start`
 
@@ -135,9 +136,10 @@ def start(topology: Topology, seed: int, timeout_seconds: float = 1800.0) -> Non
             f"The layout tensor {topology.tensor} x pipeline {topology.pipeline} x data {topology.data} needs "
             f"{topology.world} processes, {world} were started: start {topology.world}, or change the sizes."
         )
+    os.environ.update(meeting_point(os.environ) if world > 1 else {})
     if world > 1 and not ("MASTER_ADDR" in os.environ and "MASTER_PORT" in os.environ):
         raise ParallelError(
-            f"{world} processes have no meeting point: torchrun and slurm/pretrain.sh set MASTER_ADDR and MASTER_PORT; "
+            f"{world} processes have no meeting point: torchrun sets MASTER_ADDR and MASTER_PORT, srun's variables tell them; "
             "by hand, export the address of the first node and a free port."
         )
     _prepare_imports(local_rank)
