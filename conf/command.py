@@ -7,9 +7,12 @@ job` and mistakes are answered at once; the command imports torch when its `main
 
 import argparse
 import itertools
+import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -177,8 +180,19 @@ def _print_error(program: str, error: Exception) -> None:
     rank = _environment_number("RANK", "SLURM_PROCID", default=0)
     if rank == 0:
         print(f"{program}: {error}", file=sys.stderr)
-    elif not isinstance(error, ConfigError):
+    elif not getattr(error, "same_everywhere", False):
         print(f"{program} [rank {rank}]: {error}", file=sys.stderr)
+    _tell_torchrun(str(error))
+
+
+def _tell_torchrun(message: str) -> None:
+    """Gives torchrun the message: it prints a long trace of its own below ours, with this in it as the root cause."""
+    reply = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if reply:
+        content = {"message": {"message": message, "extraInfo": {"timestamp": str(int(time.time()))}}}
+        with suppress(OSError):
+            Path(reply).parent.mkdir(parents=True, exist_ok=True)
+            Path(reply).write_text(json.dumps(content))
 
 
 def _environment_number(*names: str, default: int) -> int:

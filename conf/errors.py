@@ -7,3 +7,4 @@ class ConfigError(Exception):
     """
 
     user_error = True
+    same_everywhere = True  # every process finds it, so that the first one tells it for all

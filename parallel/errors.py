@@ -10,6 +10,8 @@ class ParallelError(Exception):
 class UnsupportedLayout(ParallelError):
     """A combination of sizes and options that cannot work; the message names the nearest valid choice."""
 
+    same_everywhere = True  # every rank finds it: the first one tells it for all
+
 
 class CheckpointError(ParallelError):
     """A checkpoint that is missing, damaged, or does not fit the model; the message names the file or the key."""
@@ -17,3 +19,5 @@ class CheckpointError(ParallelError):
 
 class MissingGradient(ParallelError):
     """A trainable parameter got no gradient in a step; ZeRO would update it wrongly without a word."""
+
+    same_everywhere = True

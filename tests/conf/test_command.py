@@ -94,6 +94,21 @@ def test_only_rank_0_tells_a_configuration_error(
     assert "[rank 1]: my disk is full" in capsys.readouterr().err
 
 
+def test_torchrun_gets_the_message_for_its_own_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its long trace ends with the root cause: our sentence, whichever rank was first to end."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+    reply = tmp_path / "attempt_0" / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(reply))
+    monkeypatch.setenv("RANK", "1")
+    assert answer("optim.lrr=1") == 2
+    assert capsys.readouterr().err == ""
+    failure = ProcessFailure(1, 4711, 2, str(reply))
+    assert "no option optim.lrr. Did you mean optim.lr?" in str(ChildFailedError("train", {1: failure}))
+
+
 def test_a_sweep_runs_every_combination_under_a_name_of_its_own() -> None:
     seen: list[tuple[float, str]] = []
     main = lambda config: seen.append((config.optim.lr, config.name))  # noqa: E731
