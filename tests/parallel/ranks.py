@@ -17,9 +17,7 @@ def launch(function: Callable[..., Any], world: int, *args: Any, timeout: float 
 
     An error on any rank ends all and is raised here as AssertionError with the rank's traceback.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     context = multiprocessing.get_context("spawn")  # gloo deadlocks in forked processes
     pipes = [context.Pipe(duplex=False) for _ in range(world)]
     ranks = [
@@ -46,7 +44,9 @@ def launch(function: Callable[..., Any], world: int, *args: Any, timeout: float 
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports for worlds that follow each other in one launch; below those that connections are given at random."""
+    """Ports to meet at, for a launch or for worlds that follow each other in one. They lie below those that the system
+    gives to connections, such as gloo's: one of those could take the port before it is listened at.
+    """
     found: list[int] = []
     while len(found) < count:
         with socket.socket() as probe, contextlib.suppress(OSError):
