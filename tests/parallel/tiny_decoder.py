@@ -26,8 +26,18 @@ class Rows:
         return len(self.tokens), self.tokens.shape[1] - 1
 
 
-def build(seed: int = 0, width: int = 32, layers: int = 3, topology: Any = None) -> torch.nn.Module:
-    """One dense layer, then layers of 4 experts with 2 chosen; weights drawn from `seed` by parameter name order."""
+def build(
+    seed: int = 0,
+    width: int = 32,
+    layers: int = 3,
+    topology: Any = None,
+    dtype: torch.dtype = torch.float32,
+) -> torch.nn.Module:
+    """One dense layer, then layers of 4 experts with 2 chosen; weights drawn from `seed` by parameter name order.
+
+    This pipeline stage's part of it, which sends `dtype` to the next.
+    """
+    from megatron.core import parallel_state
     from megatron.core.models.gpt.gpt_model import GPTModel
     from megatron.core.transformer.transformer_config import TransformerConfig
 
@@ -41,6 +51,8 @@ def build(seed: int = 0, width: int = 32, layers: int = 3, topology: Any = None)
             "expert_model_parallel_size": topology.expert,
             "expert_tensor_parallel_size": 1,
             "sequence_parallel": topology.tensor > 1,
+            "pipeline_model_parallel_size": topology.pipeline,
+            "pipeline_dtype": dtype,
         }
     )
     config = TransformerConfig(
@@ -56,6 +68,7 @@ def build(seed: int = 0, width: int = 32, layers: int = 3, topology: Any = None)
     model = GPTModel(
         config, decoder_spec(config), vocab_size=VOCABULARY, max_sequence_length=LENGTH,
         position_embedding_type="rope", share_embeddings_and_output_weights=False,
+        pre_process=parallel_state.is_pipeline_first_stage(), post_process=parallel_state.is_pipeline_last_stage(),
     )  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -80,15 +93,15 @@ def share(step: int, rank: int, world: int, micro_batches: int) -> list[Rows]:
     return [Rows(t, m) for t, m in zip(tokens.chunk(micro_batches), mask.chunk(micro_batches))]
 
 
-def objective(
-    module: torch.nn.Module, batch: Rows, normalizers: Mapping[str, float]
-) -> Any:
+def objective(module: torch.nn.Module, batch: Rows, normalizers: Mapping[str, float]) -> Any:
     """Next-token cross-entropy over the positions that count."""
     from parallel.pipeline import StageOutput
 
     losses = module(
         batch.tokens[:, :-1], torch.arange(LENGTH)[None], None, labels=batch.tokens[:, 1:].contiguous()
     )
+    if not module.post_process:  # the hidden states for the next stage
+        return StageOutput(losses, losses.new_zeros(()), {"tokens": losses.new_zeros(())})
     total = (losses.float() * batch.mask).sum()
     return StageOutput(None, total / normalizers["tokens"], {"tokens": total})
 
@@ -117,11 +130,13 @@ def weights_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: param.detach().float().clone() for name, param in module.named_parameters()}
 
 
-def reference(steps: int, frozen: str = "?") -> tuple[list[tuple[float, float]], dict[str, torch.Tensor]]:
+def reference(
+    steps: int, frozen: str | tuple[str, ...] = "?", layers: int = 3
+) -> tuple[list[tuple[float, float]], dict[str, torch.Tensor]]:
     """((loss, gradient norm) of each step, final weights) of one process, one batch, torch's own optimizer and clipping."""
     from megatron.core.transformer.moe.moe_utils import MoEAuxLossAutoScaler
 
-    module = build()
+    module = build(layers=layers)
     for name, param in module.named_parameters():
         param.requires_grad_(not name.startswith(frozen))
     optimizer = adamw([{**g, "lr": RATE * g["lr_scale"]} for g in groups(module)], fused=False)
