@@ -21,6 +21,7 @@ class DeviceConfig:
     bf16: float = 0.1
     achievable: float = 0.6  # share of that which large matrix products reach
     memory_bandwidth: float = 20.0  # GB/s of the device's memory
+    host_bandwidth: float = 20.0  # GB/s that an optimizer on the host works at
     intra_node: float = 10.0  # GB/s that one rank sends to another one in its node
     inter_node: float = 1.0  # GB/s that one rank sends to another node
     ranks_per_node: int = 1
@@ -54,7 +55,7 @@ class PlanConfig(Config):
 
 def check(config: PlanConfig) -> None:
     """Raises ConfigError for impossible values, and unless layouts are searched for one that train would refuse."""
-    faults = list(rules.positive("device", config.device, "memory fp32 bf16 memory_bandwidth intra_node inter_node ranks_per_node"))
+    faults = list(rules.positive("device", config.device, "memory fp32 bf16 memory_bandwidth host_bandwidth intra_node inter_node ranks_per_node"))
     faults += rules.positive("config", config, "world_size")
     for name in ("usable", "achievable"):
         faults += rules.fraction(f"device.{name}", getattr(config.device, name))

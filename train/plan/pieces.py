@@ -20,7 +20,7 @@ from train.model.placement import Part
 from train.objective import NextToken
 from train.plan.config import DeviceConfig
 from train.plan.stand_in import stand_ins
-from train.plan.trace import Cost, trace
+from train.plan.trace import Cost, Work, trace
 from train.plan.world import rank_of, smallest
 
 WINDOW, EMBEDDING, DENSE, EXPERTS, HEAD = "window", "embedding", "dense", "experts", "head"
@@ -62,10 +62,27 @@ class Pieces:
             self._recorded[key] = _record(self.config, self.device, name, split, recompute, rows)
         return self._recorded[key]
 
-    def of(self, part: Part, sizes: ParallelConfig, recompute: str, rows: int) -> list[Piece]:
-        """The pieces that make up `part`."""
-        names = names_in(part, self.config.model.decoder)
-        return [self.piece(name, sizes, recompute, rows) for name in names]
+    def scaled(self, name: str, sizes: ParallelConfig, recompute: str, rows: int) -> Piece:
+        """`piece`, for more rows drawn out from one and two rows: each row costs the same."""
+        one = self.piece(name, sizes, recompute, 1)
+        if rows == 1:
+            return one
+        two, more = self.piece(name, sizes, recompute, 2), rows - 1
+
+        def drawn(first: float, second: float) -> float:
+            return first + (second - first) * more
+
+        def work(first: Work, second: Work) -> Work:
+            return first + (second + first.times(-1.0)).times(more)
+
+        first, second = one.cost, two.cost
+        cost = Cost(
+            drawn(first.kept, second.kept),
+            drawn(first.passing, second.passing),
+            work(first.forward, second.forward),
+            work(first.backward, second.backward),
+        )
+        return Piece(cost, one.handed_on * rows)
 
 
 def _record(config: Config, device: DeviceConfig, name: str, split: ParallelConfig, recompute: str, rows: int) -> Piece:

@@ -51,6 +51,16 @@ class Work:
             added(self.messages, other.messages),
         )
 
+    def times(self, factor: float) -> "Work":
+        """As much work `factor` times."""
+        return Work(
+            self.flops * factor,
+            self.skipped * factor,
+            self.seconds * factor,
+            {kind: value * factor for kind, value in self.sent.items()},
+            {kind: value * factor for kind, value in self.messages.items()},
+        )
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -63,6 +73,7 @@ class Cost:
     backward: Work = field(default_factory=Work)
 
     def __add__(self, other: "Cost") -> "Cost":
+        """One after the other."""
         return Cost(
             self.kept + other.kept,
             max(self.passing, other.passing),
@@ -108,7 +119,7 @@ def trace(
     for hook in hooks:
         hook.remove()
     total = float(sum(kept.values()))
-    return Cost(total, max(0.0, recorder.peak - total), first, _difference(whole, first))
+    return Cost(total, max(0.0, recorder.peak - total), first, whole + first.times(-1.0))
 
 
 class Recorder(TorchDispatchMode):
@@ -155,6 +166,8 @@ class Recorder(TorchDispatchMode):
         if name not in _SENT:
             return
         group = next(dist.ProcessGroup.unbox(arg) for arg in args if isinstance(arg, torch.ScriptObject))
+        if group.size() == 1:
+            return
         share, place = _SENT[name]
         size = sum(tensor.nbytes for tensor in _tensors(args[place]))
         kind = self.groups.get(group.group_name, "other")
@@ -200,12 +213,3 @@ def _is_causal(func: Any, args: Any, kwargs: Any) -> bool:
 def _drop(parameter: torch.Tensor) -> None:
     parameter.grad = None
 
-
-def _difference(whole: Work, part: Work) -> Work:
-    return Work(
-        whole.flops - part.flops,
-        whole.skipped - part.skipped,
-        whole.seconds - part.seconds,
-        {kind: value - part.sent.get(kind, 0.0) for kind, value in whole.sent.items()},
-        {kind: value - part.messages.get(kind, 0.0) for kind, value in whole.messages.items()},
-    )
