@@ -46,6 +46,21 @@ def run(arguments: list[str], launcher: tuple[str, ...] = ()) -> subprocess.Comp
     return subprocess.run(arguments, cwd=REPOSITORY, capture_output=True, text=True, timeout=240)
 
 
+def run_as_srun(arguments: list[str], tasks: int) -> list[subprocess.CompletedProcess[str]]:
+    """What `srun --ntasks TASKS` starts: processes that know nothing but Slurm's variables."""
+    step = {"SLURM_NTASKS": str(tasks), "SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_ID": "0", "SLURM_NNODES": "1",
+            "SLURM_JOB_NODELIST": "n1"}  # fmt: skip
+    started = [
+        subprocess.Popen(
+            arguments, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **step, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
+        )
+        for rank in range(tasks)
+    ]  # fmt: skip
+    said = [task.communicate(timeout=240) for task in started]
+    return [subprocess.CompletedProcess(arguments, task.returncode, *words) for task, words in zip(started, said)]
+
+
 def losses(directory: Path) -> dict[int, tuple[float, float, int]]:
     """step -> (loss, gradient norm, curriculum level), each step once."""
     rows = [json.loads(line) for line in (directory / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -141,11 +156,12 @@ def test_two_data_parallel_processes_train_as_one(
 def test_another_run_goes_on_from_a_checkpoint_in_another_layout(
     pages: Path, tmp_path: Path, whole: Path, uninterrupted: dict[int, tuple[float, float, int]]
 ) -> None:
-    """Saved by one process, resumed by a pipeline of two: the same losses on the same pages."""
+    """Saved by one process, resumed by a pipeline of two under srun: the same losses on the same pages."""
     checkpoints = whole / "run" / "checkpoints"
     more = ("parallel=pp2", "data.micro_batch=1")
-    done = run(command(pages, tmp_path, *more, f"resume={checkpoints}/step-00000008"), TWO)
-    assert done.returncode == 0, done.stderr
+    done, other = run_as_srun(command(pages, tmp_path, *more, f"resume={checkpoints}/step-00000008"), 2)
+    assert done.returncode == other.returncode == 0, done.stderr + other.stderr
+    assert other.stdout == "", "only rank 0 tells"
     assert f"resumed after step 8 of {checkpoints}/step-00000008, saved on one process; it goes on on pipeline 2" in done.stdout
     found = losses(tmp_path)
     assert list(found) == [9, 10, 11, 12]
