@@ -1,13 +1,15 @@
 # make smoke   from nothing to a model that reads its pages, and a report of it (about 10 minutes on 2 cores besides the install)
 # make test    from nothing to all tests
-# Both create .venv first. One thread: the smoke model's matrices are too small for two to be worth waking (docs/journal.md). Another Python: make smoke PYTHON=python3.12
+# make wheelhouse   what a machine without network needs, but for torch; PYTHON_VERSION=3.12 for another Python than this one
+# The first two create .venv first. One thread: the smoke model's matrices are too small for two to be worth waking (docs/journal.md). Another Python: make smoke PYTHON=python3.12
 
 PYTHON ?= python3
 BIN := .venv/bin
 TEST_PROCESSES ?= 2
 EXTRAS := dev,deepseek
+PYTHON_VERSION ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
-.PHONY: setup smoke test test-slow lint debian-packages clean
+.PHONY: setup smoke test test-slow lint debian-packages wheelhouse clean
 
 setup: .venv/.installed
 
@@ -35,6 +37,9 @@ lint: setup
 debian-packages:
 	@.ci/debian-packages
 
+wheelhouse:
+	@PYTHON=$(PYTHON) .ci/wheelhouse $(PYTHON_VERSION)
+
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv wheelhouse build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
