@@ -1,51 +1,72 @@
 """What each rank of a layout holds: the parameters of the real modules, built on the meta device."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 
 from parallel.topology import Topology
 from train.config import Config
+from train.model.names import whole_names
 from train.model.optical import build
 from train.model.placement import of_rank
-from train.plan.pieces import freeze
 from train.plan.world import rank_of
 
 
 @dataclass(frozen=True)
 class Holding:
-    """Parameters of one rank, in numbers. trained_experts: those that fewer ranks hold than the others, reduced over a
-    group of their own. weight_bytes: of all. largest: of one trained parameter."""
+    """Parameters, in numbers. trained_experts: those that fewer ranks hold than the others, reduced over a group of their own.
+    weight_bytes: of all. largest: of one trained parameter."""
 
-    holds: str
-    parameters: int
-    trained: int
-    trained_experts: int
-    weight_bytes: int
-    largest: int
+    parameters: int = 0
+    trained: int = 0
+    trained_experts: int = 0
+    weight_bytes: int = 0
+    largest: int = 0
+
+    def __add__(self, other: "Holding") -> "Holding":
+        return Holding(
+            self.parameters + other.parameters,
+            self.trained + other.trained,
+            self.trained_experts + other.trained_experts,
+            self.weight_bytes + other.weight_bytes,
+            max(self.largest, other.largest),
+        )
 
 
 def holdings(config: Config, topology: Topology) -> list[Holding]:
     """One for each pipeline rank; the ranks of one stage hold equally much."""
-    return [_holding(config, topology, rank) for rank in range(topology.pipeline)]
+    found = []
+    for rank in range(topology.pipeline):
+        with rank_of(topology, rank):
+            module = build(config.model, 0, config.parallel, precision=config.engine.precision, device="meta")
+            freeze(module, config)
+            found.append(holding_of(module.parameters()))
+    return found
 
 
-def _holding(config: Config, topology: Topology, rank: int) -> Holding:
-    with rank_of(topology, rank):
-        module = build(config.model, 0, config.parallel, precision=config.engine.precision, device="meta")
-        freeze(module, config)
-        every = list(module.parameters())
+def holding_of(parameters: Iterable[torch.nn.Parameter]) -> Holding:
+    """The sums over `parameters`."""
+    every = list(parameters)
     trained = [parameter for parameter in every if parameter.requires_grad]
-    own = config.engine.zero < 3  # stage 3 takes them for ordinary parameters
-    experts = [parameter for parameter in trained if own and not getattr(parameter, "allreduce", True)]
+    experts = [parameter for parameter in trained if not getattr(parameter, "allreduce", True)]
     return Holding(
-        describe(config, rank),
         _count(every),
         _count(trained),
         _count(experts),
         sum(parameter.nbytes for parameter in every),
         max((parameter.numel() for parameter in trained), default=0),
     )
+
+
+def freeze(module: torch.nn.Module, config: Config) -> None:
+    """Freezes what the stage freezes, and the glyph heads that its objective does not ask."""
+    objective = config.stage.objective
+    idle = [("glyph_heads.patch", objective.patch_glyphs), ("glyph_heads.token", objective.token_glyphs)]
+    frozen = [*config.stage.frozen, *(name for name, weight in idle if weight == 0)]
+    for name, parameter in whole_names(module).items():
+        if any(name == prefix or name.startswith(f"{prefix}.") for prefix in frozen):
+            parameter.requires_grad_(False)
 
 
 def describe(config: Config, rank: int) -> str:

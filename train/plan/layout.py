@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from parallel.topology import Topology
-from train.config import Config
+from train.config import Config, ParallelConfig
 from train.model.placement import Part, embedding_stage, parts
 from train.plan.config import DeviceConfig
-from train.plan.holdings import Holding
+from train.plan.holdings import Holding, describe, holdings
 from train.plan.memory import Memory, memory
 from train.plan.pieces import Piece, Pieces, names_in
 from train.plan.schedule import Timing, most_kept, simulate
-from train.plan.trace import Cost, Work, added
+from train.plan.trace import Work, added
 from train.plan.traffic import Wires, data_seconds, data_traffic, update_seconds
 
 
@@ -24,6 +24,7 @@ class StagePlan:
     time in which it waits. seconds: of one micro-batch, forward and backward, messages within them included.
     """
 
+    holds: str
     holding: Holding
     memory: Memory
     flops: float
@@ -69,17 +70,26 @@ def topology_of(config: Config, world: int) -> Topology:
     return Topology.of_world(world, sizes.tensor, sizes.pipeline, sizes.expert, sizes.virtual, embedding_stage(sizes))
 
 
-def plan(
-    config: Config, pieces: Pieces, holdings: list[Holding], topology: Topology, model_flops: float, exact: bool = True
-) -> Plan:
-    """The plan of `config` on `topology`. model_flops: of one row. exact: pieces recorded at this very micro-batch."""
-    return _Planner(config, pieces, holdings, topology, exact).plan(model_flops)
+def plan(config: Config, world: int, pieces: Pieces, model_flops: float) -> Plan:
+    """The plan of `config` on `world` processes. model_flops: of one row."""
+    topology = topology_of(config, world)
+    return _Planner(config, pieces.piece, holdings(config, topology), topology, pieces.device).plan(model_flops)
+
+
+def estimate(config: Config, world: int, pieces: Pieces, model_flops: float) -> Plan:
+    """`plan`, a thousand times faster once pieces of one and two rows are recorded: what larger micro-batches cost is drawn out
+    from these, and what ranks hold added up (an embedding that is tied to the head, on one rank, counts twice)."""
+    topology, decoder = topology_of(config, world), config.model.decoder
+    found = [Holding()] * topology.pipeline
+    for index, part in enumerate(parts(config.parallel, decoder.layers)):
+        for name in names_in(part, decoder):
+            own = pieces.piece(name, config.parallel, config.engine.recompute, 1).holding
+            found[index % topology.pipeline] += own
+    return _Planner(config, pieces.scaled, found, topology, pieces.device).plan(model_flops)
 
 
 def flops_of_row(config: Config, pieces: Pieces) -> float:
     """Of the whole model, forward and backward, for one row: on one process, nothing computed again."""
-    from train.config import ParallelConfig
-
     single, decoder = ParallelConfig(), config.model.decoder
     names = names_in(Part(layers=decoder.layers), decoder)
     work = [pieces.piece(name, single, "none", 1).cost for name in names]
@@ -91,12 +101,13 @@ def _own_flops(work: Work) -> float:
 
 
 class _Planner:
-    def __init__(self, config: Config, pieces: Pieces, holdings: list[Holding], topology: Topology, exact: bool) -> None:
-        self.config, self.holdings, self.topology = config, holdings, topology
-        self.device, self.wires = pieces.device, Wires(topology, pieces.device)
+    def __init__(
+        self, config: Config, record: Callable[..., Piece], held: list[Holding], topology: Topology, device: DeviceConfig
+    ) -> None:
+        self.config, self.holdings, self.topology = config, held, topology
+        self.device, self.wires = device, Wires(topology, device)
         rows, decoder = config.data.micro_batch, config.model.decoder
         self.micro_batches = config.data.global_batch // (rows * topology.data)
-        record: Callable[..., Piece] = pieces.piece if exact else pieces.scaled
         piece = partial(record, sizes=config.parallel, recompute=config.engine.recompute, rows=rows)
         self.contents = [[piece(name) for name in names_in(part, decoder)] for part in parts(config.parallel, decoder.layers)]
 
@@ -129,6 +140,7 @@ class _Planner:
         costs = [piece.cost for content in mine for piece in content]
         work = sum((cost.forward + cost.backward for cost in costs), Work()).times(self.micro_batches)
         return StagePlan(
+            describe(self.config, rank),
             self.holdings[rank],
             memory(self.holdings[rank], self.config.engine, self.topology, self._activations(rank, mine)),
             _own_flops(work),
@@ -168,7 +180,3 @@ class _Planner:
     def _data(self, rank: int) -> dict[str, float]:
         return data_traffic(self.holdings[rank], self.config.engine, self.topology, self.micro_batches)
 
-
-def total(contents: list[Piece]) -> Cost:
-    """The cost of pieces one after the other."""
-    return sum((piece.cost for piece in contents), Cost())

@@ -47,7 +47,7 @@ class Memory:
 
 def memory(holding: Holding, engine: EngineConfig, topology: Topology, activations: float) -> Memory:
     """Of a rank that holds `holding`, with `activations` bytes at the worst moment."""
-    shares = copies(holding, topology)
+    shares = copies(holding, topology, engine.zero)
     split = sum(count / ranks for count, ranks in shares)  # trained numbers, shared out
     trained, zero, bf16 = float(holding.trained), engine.zero, engine.precision == "bf16"
     weights, buffers = float(holding.weight_bytes), 0.0
@@ -72,7 +72,10 @@ def memory(holding: Holding, engine: EngineConfig, topology: Topology, activatio
     return Memory(weights, gradients, optimizer, buffers, activations, host, together=zero > 1)
 
 
-def copies(holding: Holding, topology: Topology) -> list[tuple[int, int]]:
-    """(trained numbers, ranks that hold them and share their optimizer state): experts' apart from the others'."""
+def copies(holding: Holding, topology: Topology, zero: int) -> list[tuple[int, int]]:
+    """(trained numbers, ranks that hold them and share their optimizer state): experts' apart from the others'. Stage 3 takes
+    experts for ordinary parameters."""
+    if zero == 3:
+        return [(holding.trained, topology.data), (0, 1)]
     replicas = topology.tensor * topology.data // topology.expert
     return [(holding.trained - holding.trained_experts, topology.data), (holding.trained_experts, replicas)]

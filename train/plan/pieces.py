@@ -14,11 +14,11 @@ from megatron.core import parallel_state
 
 from data_pipeline.batch import MicroBatch
 from train.config import Config, DecoderConfig, ModelConfig, ParallelConfig
-from train.model.names import whole_names
 from train.model.optical import OpticalModel, build
 from train.model.placement import Part
 from train.objective import NextToken
 from train.plan.config import DeviceConfig
+from train.plan.holdings import Holding, freeze, holding_of
 from train.plan.stand_in import stand_ins
 from train.plan.trace import Cost, Work, trace
 from train.plan.world import rank_of, smallest
@@ -29,10 +29,11 @@ NAMES = (WINDOW, EMBEDDING, DENSE, EXPERTS, HEAD)
 
 @dataclass(frozen=True)
 class Piece:
-    """What a micro-batch costs in one piece of the model, and the bytes of what it hands to the next one."""
+    """What a micro-batch costs in one piece of the model, the bytes of what it hands to the next one, and its parameters."""
 
     cost: Cost
     handed_on: int
+    holding: Holding
 
 
 def names_in(part: Part, decoder: DecoderConfig) -> Iterator[str]:
@@ -82,7 +83,7 @@ class Pieces:
             work(first.forward, second.forward),
             work(first.backward, second.backward),
         )
-        return Piece(cost, one.handed_on * rows)
+        return Piece(cost, one.handed_on * rows, one.holding)
 
 
 def _record(config: Config, device: DeviceConfig, name: str, split: ParallelConfig, recompute: str, rows: int) -> Piece:
@@ -107,7 +108,7 @@ def _record(config: Config, device: DeviceConfig, name: str, split: ParallelConf
 
         cost = trace(module, forward, device, config.engine.precision, group_kinds())
         sent = _handed_on(name, module, config, rows)
-    return Piece(cost, sent.nbytes if sent is not None else 0)
+    return Piece(cost, sent.nbytes if sent is not None else 0, holding_of(module.parameters()))
 
 
 def _cut(model: ModelConfig, split: ParallelConfig) -> tuple[ModelConfig, ParallelConfig, list[str]]:
@@ -155,16 +156,6 @@ def batch(config: Config, rows: int, device: str = "meta") -> MicroBatch:
         keys=[""] * rows,
         sources=[""] * rows,
     )
-
-
-def freeze(module: torch.nn.Module, config: Config) -> None:
-    """Freezes what the stage freezes, and the glyph heads that its objective does not ask."""
-    objective = config.stage.objective
-    idle = [("glyph_heads.patch", objective.patch_glyphs), ("glyph_heads.token", objective.token_glyphs)]
-    frozen = [*config.stage.frozen, *(name for name, weight in idle if weight == 0)]
-    for name, parameter in whole_names(module).items():
-        if any(name == prefix or name.startswith(f"{prefix}.") for prefix in frozen):
-            parameter.requires_grad_(False)
 
 
 def _trains(config: Config, name: str) -> bool:

@@ -72,7 +72,7 @@ def data_traffic(holding: Holding, engine: EngineConfig, topology: Topology, mic
     """
     weight = 2 if engine.precision == "bf16" else 4
     sent = {}
-    for kind, (count, ranks) in zip(("data", "expert data"), copies(holding, topology)):
+    for kind, (count, ranks) in zip(("data", "expert data"), copies(holding, topology, engine.zero)):
         once = (ranks - 1) / ranks * count
         if engine.zero == 3:
             fetched = 2 if holding.parameters > _WHOLE_AT_ONCE else 1
@@ -94,6 +94,6 @@ def data_seconds(sent: Mapping[str, float], wires: Wires, engine: EngineConfig, 
 
 def update_seconds(holding: Holding, engine: EngineConfig, topology: Topology, device: DeviceConfig) -> float:
     """Of AdamW: masters, moments and gradients read, and all but gradients written, in fp32; the norm before that."""
-    numbers = sum(count / ranks for count, ranks in copies(holding, topology))
+    numbers = sum(count / ranks for count, ranks in copies(holding, topology, engine.zero))
     bandwidth = device.host_bandwidth if engine.offload else device.memory_bandwidth
     return 40 * numbers / (1e9 * bandwidth)
