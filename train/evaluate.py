@@ -12,6 +12,7 @@ from omegaconf import MISSING
 
 from conf.command import run
 from conf.errors import ConfigError
+from train.peers import ending_with_lost_peers
 from train.run_folder import plain, write_json
 
 if TYPE_CHECKING:
@@ -42,12 +43,13 @@ class EvaluateConfig:
     pages: int = 64  # held-out pages of each source
     batch_size: int = 32  # pages read at once
     seed: int = 0  # of the bootstrap intervals
+    timeout: float = 600.0  # seconds that a process waits for another, which may have hung or died
 
 
 def check(config: EvaluateConfig) -> None:
     """Refuses impossible values."""
-    for name, least in (("pages", 2), ("batch_size", 1)):
-        if getattr(config, name) < least:
+    for name, least in (("pages", 2), ("batch_size", 1), ("timeout", 1)):
+        if not getattr(config, name) >= least:
             raise ConfigError(f"{name}={getattr(config, name)}: must be {least} or more: {name}={least}")
 
 
@@ -55,9 +57,11 @@ def main(config: EvaluateConfig) -> None:
     """Evaluates in process groups of its own."""
     from parallel.topology import Topology, environment, start, stop
 
-    start(Topology.of_world(environment()[1]), config.seed)
+    rank, world, _ = environment()
     try:
-        evaluate_run(config)
+        with ending_with_lost_peers("python -m train.evaluate", rank, config.timeout):
+            start(Topology.of_world(world), config.seed, timeout_seconds=config.timeout)
+            evaluate_run(config)
     finally:
         stop()
 

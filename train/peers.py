@@ -40,7 +40,7 @@ def ending_with_lost_peers(program: str, rank: int, timeout: float) -> Iterator[
     try:
         yield
     except Exception as error:
-        found = as_lost_peer(error, f"within run.timeout={timeout:g} s")
+        found = as_lost_peer(error, f"for at most {timeout:g} s")
         if found is None:
             raise
         sys.stdout.flush()

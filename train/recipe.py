@@ -10,10 +10,11 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 
 from conf.command import run
 from parallel.topology import environment
-from train.config import ParallelConfig, RecipeConfig
+from train.config import ParallelConfig, RecipeConfig, RunConfig
 from train.launcher import launch
 from train.layout import topology_of
 from train.peers import ending_with_lost_peers
@@ -31,7 +32,7 @@ EXAMPLES = (
     "python -m train.recipe processes=2                # two data-parallel processes on this machine",
 )
 
-MEETING = 24 * 3600.0  # seconds that ranks wait while the first one builds pages; a stage has its own run.timeout
+LONGEST_BUILD = timedelta(days=7)  # that the other ranks wait while the first one builds pages
 
 
 def check(config: RecipeConfig) -> None:
@@ -48,7 +49,7 @@ def main(config: RecipeConfig) -> int:
     again = ledger.check(steps, config.restart)
     if processes > world:
         return _relaunch(processes, config.overrides)
-    with StopFlag() as stop, ending_with_lost_peers("python -m train.recipe", rank, MEETING):
+    with StopFlag() as stop, ending_with_lost_peers("python -m train.recipe", rank, _timeout(steps)):
         return _Recipe(steps, ledger, stop, rank, world).run(again)
 
 
@@ -57,7 +58,7 @@ class _Recipe:
 
     def __init__(self, steps: list[Step], ledger: Ledger, stop: StopFlag, rank: int, world: int) -> None:
         self.steps, self.ledger, self.stop, self.rank, self.world = steps, ledger, stop, rank, world
-        self.joined = False
+        self.joined, self.meetings = False, 0
 
     def run(self, again: Sequence[Step]) -> int:
         """Runs the steps in order, those in `again` from nothing; returns the exit code."""
@@ -134,16 +135,24 @@ class _Recipe:
             topology.start(
                 topology_of(sizes, self.world),
                 getattr(step.config, "seed", 0),
-                timeout_seconds=MEETING,
+                timeout_seconds=_timeout(self.steps),
             )
         else:
             topology.seed_everything(getattr(step.config, "seed", 0))
 
     def _wait_for_all(self) -> None:
-        if self.joined:
-            import torch.distributed as dist
+        """Until the first process has done what it does alone, however long that takes; a collective call would give
+        up after the timeout of a step."""
+        if not self.joined:
+            return
+        import torch.distributed as dist
 
-            dist.barrier()
+        store, self.meetings = dist.distributed_c10d._get_default_store(), self.meetings + 1
+        if self.rank == 0:
+            store.set(f"recipe {self.meetings}", "here")
+        else:
+            store.wait([f"recipe {self.meetings}"], LONGEST_BUILD)
+        dist.barrier()
 
     def _clear(self, step: Step) -> None:
         """Removes what an earlier run of a stage left, which would be resumed otherwise."""
@@ -154,6 +163,11 @@ class _Recipe:
     def _say(self, text: str) -> None:
         if self.rank == 0:
             print(f"{self.label} {text}", flush=True)
+
+
+def _timeout(steps: Sequence[Step]) -> float:
+    """Seconds that a process waits for another: the longest run.timeout of the stages."""
+    return max([step.config.run.timeout for step in steps if step.is_stage], default=RunConfig().timeout)
 
 
 def _world(config: RecipeConfig) -> int:
