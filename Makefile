@@ -25,7 +25,7 @@ smoke: setup
 	@echo "The report: $(CURDIR)/runs/smoke/report.html"
 
 test: debian-packages lint
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 test-slow: debian-packages setup
 	$(BIN)/python -m pytest -m slow

@@ -316,14 +316,16 @@ def reference(case: Case, pages: Path, initial: Path) -> dict[str, Any]:
     return {"history": history, "weights": assembled([{"weights": pieces_of(module)}]), "idle": sum(idle)}
 
 
-def play(jobs: list[tuple[str, str, str]], pages: str, initial: str, saved: str) -> dict[Any, dict[str, Any]]:
+def play(
+    jobs: list[tuple[str, str, str]], ports: list[int], pages: str, initial: str, saved: str
+) -> dict[Any, dict[str, Any]]:
     """All jobs of one launch, ("train" or "resume", case, name of the checkpoint), each in process groups of its own."""
     from parallel.topology import start, stop
 
-    results, port = {}, int(os.environ["MASTER_PORT"])
-    for number, (kind, name, checkpoint) in enumerate(jobs):
+    results = {}
+    for port, (kind, name, checkpoint) in zip(ports, jobs):
         case, folder = CASES[name], Path(saved) / checkpoint
-        os.environ["MASTER_PORT"] = str(port + number)
+        os.environ["MASTER_PORT"] = str(port)
         start(case.topology(), seed=0, timeout_seconds=60)
         try:
             if kind == "train":

@@ -5,7 +5,7 @@ import os
 import pytest
 import tiny_decoder as tiny
 import torch
-from ranks import launch
+from ranks import free_ports, launch
 
 from parallel.errors import MissingGradient, ParallelError
 from parallel.options import EngineOptions
@@ -81,12 +81,12 @@ def test_one_process_equals_plain_torch(truth, name, micro_batches):
     assert_equal(trained(Topology(), OPTIONS[name], micro_batches), truth, name.startswith("bf16"))
 
 
-def on_two_ranks(initial, folder):
+def on_two_ranks(ports, initial, folder):
     """All two-process cases in one launch."""
-    results, port = {}, int(os.environ["MASTER_PORT"])
+    results = {}
     layouts = {"data": Topology(data=2), "expert": Topology(expert=2, data=2), "tensor": Topology(tensor=2)}
-    for number, (layout, topology) in enumerate(layouts.items()):
-        os.environ["MASTER_PORT"] = str(port + number)
+    for port, (layout, topology) in zip(ports, layouts.items()):
+        os.environ["MASTER_PORT"] = str(port)
         start(topology, seed=0)
         names = OPTIONS if layout == "data" else ["zero1", "zero2"]
         for name in names:
@@ -164,7 +164,7 @@ def two_ranks(tmp_path_factory):
     engine = engine_of(tiny.build(), Topology(), OPTIONS["zero1"])
     engine.save(folder / "initial", 0, {})
     engine.close()
-    return launch(on_two_ranks, 2, str(folder / "initial"), str(folder)), folder
+    return launch(on_two_ranks, 2, free_ports(3), str(folder / "initial"), str(folder)), folder
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -11,7 +11,7 @@ import layouts
 import numpy as np
 import pytest
 from layouts import BF16, CASES, MOE, SAVED_AT, STEPS, Case
-from ranks import launch
+from ranks import free_ports, launch
 
 from parallel.topology import Topology, start, stop
 
@@ -53,7 +53,8 @@ def results(truth, folder):
     found = {}
     for kind, world in itertools.product(("train", "resume"), WORLDS):
         paths = [str(folder / name) for name in ("pages", "initial", "saved")]
-        ranks = launch(layouts.play, world, jobs(kind, world), *paths, timeout=280)
+        work = jobs(kind, world)
+        ranks = launch(layouts.play, world, work, free_ports(len(work)), *paths, timeout=280)
         found |= {job: [rank[job] for rank in ranks] for job in ranks[0]}
     return found
 
