@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import tiny_decoder as tiny
 import torch
-from ranks import launch
+from ranks import free_ports, launch
 from test_engine import engine_of
 
 from parallel.errors import MissingGradient
@@ -95,11 +95,11 @@ def trained(topology, options, initial, folder, frozen=()):
     return history, again, list(tiny.weights_of(module))
 
 
-def on_ranks(world, folder):
+def on_ranks(world, ports, folder):
     """Everything that this many ranks do."""
-    results, port, initial = {}, int(os.environ["MASTER_PORT"]), folder / "initial"
-    for number, (case, (topology, names)) in enumerate(CASES[world].items()):
-        os.environ["MASTER_PORT"] = str(port + number)
+    results, initial = {}, folder / "initial"
+    for port, (case, (topology, names)) in zip(ports, CASES[world].items()):
+        os.environ["MASTER_PORT"] = str(port)
         start(topology, seed=0)
         for name in names:
             results[case, name] = trained(topology, OPTIONS[name], initial, folder / case / name)
@@ -114,7 +114,7 @@ def on_ranks(world, folder):
             }
             results["missing"] = message_of_a_missing_gradient(topology)
         stop()
-    os.environ["MASTER_PORT"] = str(port + len(CASES))
+    os.environ["MASTER_PORT"] = str(ports[-1])
     return results | in_a_pipeline(folder) if world == 4 else results
 
 
@@ -203,7 +203,7 @@ def results(folder):
     """What rank 0 of each launch saw, after a look at whether all ranks saw the same."""
     found = {}
     for world in CASES:
-        every = launch(on_ranks, world, world, folder)
+        every = launch(on_ranks, world, world, free_ports(len(CASES[world]) + 1), folder)
         assert all(rank == every[0] for rank in every)
         found |= every[0]
     return found
