@@ -215,7 +215,8 @@ class Engine:
         """This rank's (loss, sums) in fp64, after forward and backward over all its micro-batches."""
 
         def stage(module: torch.nn.Module, batch: Batch) -> StageOutput:
-            output = self._objective(module, batch, normalizers)
+            with deepspeed_compat.holding_no_weights(self.options):
+                output = self._objective(module, batch, normalizers)
             if deepspeed_compat.partitions_gradients(self.options):
                 self._reached.clear()  # every backward is reduced by itself, so each must reach everything
                 deepspeed_compat.reduce_after_backward(self._deepspeed, output.loss, self._check_backward)

@@ -9,7 +9,8 @@ What is worked around here, each measured:
   its own expert groups, or refuses them in stage 3 (`register_experts`).
 * It compiles a shared-memory all-reduce with ninja on first use on a CPU: a minute for nothing here (`load`).
 * In stage 3 it replaces `torch.nn.functional.linear` for the whole process unless told not to (`configuration`), cannot
-  put a value into a parameter whose size its ranks do not divide (`fragment`), and never gives weights back (`release`).
+  put a value into a parameter whose size its ranks do not divide (`fragment`), and never gives weights back (`release`);
+  and autograd would keep weights whole that it has freed (`holding_no_weights`).
 """
 
 from parallel.deepspeed_compat.groups import forget, parameter_groups, register_experts
@@ -32,6 +33,7 @@ from parallel.deepspeed_compat.step import (
     reduce_after_backward,
     step,
 )
+from parallel.deepspeed_compat.views import holding_no_weights
 
 __all__ = [
     "PRIVATE",
@@ -40,6 +42,7 @@ __all__ = [
     "discard",
     "forget",
     "fragment",
+    "holding_no_weights",
     "initialize",
     "load",
     "parameter_groups",

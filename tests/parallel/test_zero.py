@@ -8,6 +8,7 @@ import tiny_decoder as tiny
 import torch
 from ranks import free_ports, launch
 from test_engine import engine_of
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from parallel.errors import MissingGradient
 from parallel.options import EngineOptions
@@ -112,6 +113,7 @@ def on_ranks(world, ports, folder):
                 for name, options in OPTIONS.items()
                 if options.precision == "bf16"
             }
+            results["held"] = weights_held_after_a_forward(topology)
             results["missing"] = message_of_a_missing_gradient(topology)
         stop()
     os.environ["MASTER_PORT"] = str(ports[-1])
@@ -143,6 +145,27 @@ def around_what_is_not_finite(topology, options):
         engine.close()
         runs.append(history)
     return skipped, *runs
+
+
+def weights_held_after_a_forward(topology):
+    """(experts, those of them that something keeps whole between the first forward of stage 3 and its backward)."""
+    module, gathered, held = tiny.build(), [], []
+
+    def note(experts, args):
+        gathered.append(StorageWeakRef(experts.fc1.untyped_storage()))
+
+    def objective(module, batch, normalizers):
+        output = tiny.objective(module, batch, normalizers)
+        held.extend(not storage.expired() for storage in gathered)
+        return output
+
+    engine = engine_of(module, topology, OPTIONS["zero3 fp32"], objective)
+    hooks = [layer.mlp.experts.register_forward_pre_hook(note) for layer in module.decoder.layers[1:]]
+    engine.train_step(tiny.share(0, environment()[0], topology.data, 1))
+    for hook in hooks:
+        hook.remove()
+    engine.close()
+    return len(held), sum(held)
 
 
 def message_of_a_missing_gradient(topology):
@@ -260,6 +283,10 @@ def test_what_is_not_finite_on_one_rank_is_skipped_and_leaves_no_trace(results):
     for name, (skipped, run, clean) in results["not finite"].items():
         assert skipped == [True] * 2, name
         assert run == clean, name
+
+
+def test_stage_3_holds_no_whole_experts_from_forward_to_backward(results):
+    assert results["held"] == (2, 0)
 
 
 def test_a_missing_gradient_in_stage_3_is_named_on_all_ranks(results):
