@@ -236,6 +236,41 @@ def resumed(case: Case, pages: Path, saved: Path) -> dict[str, Any]:
     return {"history": [(output.loss, output.grad_norm) for output in outputs]}
 
 
+def poisoned(case: Case, pages: Path, initial: Path) -> dict[str, Any]:
+    """What comes of steps that are not finite: a loss on the last stage, a loss on the first, a gradient on the first."""
+    import torch
+    from megatron.core import parallel_state
+
+    from parallel.snapshot import load_module
+
+    module = built(case)
+    load_module(initial / case.variant, module)
+    engine = engine_of(case, module)
+    clean, poison = engine._objective, {"kind": ""}
+
+    def spoiled(piece: Any, batch: Any, normalizers: Any) -> Any:
+        output, first = clean(piece, batch, normalizers), parallel_state.is_pipeline_first_stage()
+        if poison["kind"] == ("loss of the first" if first else "loss of the last"):
+            output.loss = output.loss + torch.nan
+        if first and poison["kind"] == "gradient":
+            output.hidden.register_hook(lambda gradient: gradient * torch.inf)
+        return output
+
+    engine._objective = spoiled
+    batches = shares(pages, case)
+    history = [(output.loss, output.grad_norm) for output in (engine.train_step(batches[0]),)]
+    before = {name: value.detach().clone() for name, value in module.named_parameters()}
+    skipped = []
+    for poison["kind"] in ("loss of the first", "loss of the last", "gradient"):
+        skipped.append(engine.train_step(batches[1]).skipped)
+    unchanged = all(torch.equal(before[name], value) for name, value in module.named_parameters())
+    poison["kind"] = ""
+    output = engine.train_step(batches[1])
+    history.append((output.loss, output.grad_norm))
+    engine.close()
+    return {"skipped": skipped, "unchanged": unchanged, "history": history}
+
+
 def pieces_of(module: Any) -> list[tuple[str, tuple[int, ...], tuple[int, ...], Any]]:
     """(key, shape of the whole, offset, values) of this rank's part of every weight."""
     from parallel.snapshot import cut, describe
@@ -319,7 +354,7 @@ def reference(case: Case, pages: Path, initial: Path) -> dict[str, Any]:
 def play(
     jobs: list[tuple[str, str, str]], ports: list[int], pages: str, initial: str, saved: str
 ) -> dict[Any, dict[str, Any]]:
-    """All jobs of one launch, ("train" or "resume", case, name of the checkpoint), each in process groups of its own."""
+    """All jobs of one launch, ("train", "resume" or "poison", case, name of the checkpoint), each in process groups of its own."""
     from parallel.topology import start, stop
 
     results = {}
@@ -330,6 +365,8 @@ def play(
         try:
             if kind == "train":
                 results[kind, name] = trained(case, Path(pages), Path(initial), folder)
+            elif kind == "poison":
+                results[kind, name] = poisoned(case, Path(pages), Path(initial))
             else:
                 results[kind, name] = resumed(case, Path(pages), folder)
         except BaseException as error:

@@ -16,13 +16,15 @@ from ranks import free_ports, launch
 from parallel.topology import Topology, start, stop
 
 WORLDS = (1, 2, 4)
+POISONED = ("pipeline 2", "tensor 2 x pipeline 2", "bf16, tensor 2 x pipeline 2")
 FP32, BF16_LOSS, BF16_NORM = 1e-5, 3e-2, 1e-1
 
 
 def jobs(kind, world):
     """Resuming: each of the plain layouts goes on from what the one before it in the list saved, the first from the last."""
     if kind == "train":
-        return [(kind, name, name) for name, case in CASES.items() if case.world == world]
+        poison = [("poison", name, "") for name in POISONED if CASES[name].world == world]
+        return [(kind, name, name) for name, case in CASES.items() if case.world == world] + poison
     ring = zip(MOE, [list(MOE)[-1], *MOE])
     return [(kind, name, before) for name, before in ring if CASES[name].world == world]
 
@@ -86,6 +88,13 @@ def test_a_layout_trains_as_one_process_does(results, truth, name):
 def test_a_layout_goes_on_from_what_another_saved(results, truth, name):
     for rank in results["resume", name]:
         assert_history(rank["history"], truth[CASES[name].numbers]["history"][SAVED_AT:], bf16=False)
+
+
+@pytest.mark.parametrize("name", POISONED)
+def test_what_is_not_finite_on_one_stage_is_skipped_by_all_and_leaves_no_trace(results, truth, name):
+    for rank in results["poison", name]:
+        assert rank["skipped"] == [True, True, True] and rank["unchanged"]
+        assert_history(rank["history"], truth[CASES[name].numbers]["history"][:2], name in BF16)
 
 
 def test_the_variants_are_what_they_say(truth):
