@@ -84,19 +84,20 @@ def _memory(plan: Plan) -> Table:
     table = Table(title="What a rank of each stage holds (GiB at the worst moment)", title_justify="left")
     table.add_column("stage", justify="right")
     table.add_column("holds", overflow="fold")
-    for heading in ("parameters", "weights", "gradients", "optimizer", "buffers", "activations", "total", "of device"):
+    for heading in ("parameters", "weights", "gradients", "optimizer", "reduction", "activations", "total", "of device"):
         table.add_column(heading, justify="right")
     host = any(stage.memory.host for stage in plan.stages)
     if host:
         table.add_column("on host", justify="right")
     for number, stage in enumerate(plan.stages):
         memory = stage.memory
-        parts = (memory.weights, memory.gradients, memory.optimizer, memory.buffers, memory.activations, memory.total)
+        reduction = memory.reduction + memory.buffers
+        parts = (memory.weights, memory.gradients, memory.optimizer, reduction, memory.activations, memory.total)
         row = [str(number), stage.holds, f"{stage.holding.parameters:,}", *(f"{size / GIB:.2f}" for size in parts)]
         row.append(f"{memory.total / (plan.device.memory * GIB):.0%}")
         table.add_row(*row, *[f"{memory.host / GIB:.2f}"] * host)
-    if plan.stages and not plan.stages[0].memory.together:
-        table.caption = "Buffers reduce gradients after the last backward: the total counts them or the activations, whichever is more."
+    if not any(stage.memory.beside or stage.memory.buffers for stage in plan.stages):
+        table.caption = "Gradients are reduced when all activations are gone: the total counts the larger of the two columns."
     return table
 
 
@@ -141,7 +142,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
                 "trained": stage.holding.trained,
                 "memory": {
                     name: getattr(stage.memory, name)
-                    for name in ("weights", "gradients", "optimizer", "buffers", "activations", "host", "total")
+                    for name in ("weights", "gradients", "optimizer", "buffers", "reduction", "activations", "host", "total")
                 },
                 "flops": stage.flops,
                 "sent": sent_by_kind(stage),

@@ -154,14 +154,17 @@ class Recorder(TorchDispatchMode):
         return out
 
     def _count(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
-        packet, flops = func._overloadpacket, 0.0
+        packet, done, needed = func._overloadpacket, 0.0, 0.0
         if packet in flop_registry:
-            flops = flop_registry[packet](*args, **kwargs, out_val=out)
+            done = needed = flop_registry[packet](*args, **kwargs, out_val=out)
+            if packet.__name__.endswith("attention_backward"):
+                needed *= 4 / 5  # of five products one is of the forward, computed again instead of kept
             if "attention" in packet.__name__ and _is_causal(func, args, kwargs):
-                self.skipped += flops / 2
+                self.skipped += needed / 2
+                done /= 2
         moved = sum(tensor.nbytes for tensor in _tensors((args, kwargs, out)))
-        self.flops += flops
-        self.seconds += max(flops / self.rate, moved / self.bandwidth, self.launch)
+        self.flops += needed
+        self.seconds += max(done / self.rate, moved / self.bandwidth, self.launch)
 
     def _message(self, func: Any, args: Any) -> None:
         name = func._overloadpacket.__name__
