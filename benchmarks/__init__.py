@@ -1,0 +1,1 @@
+"""Ours against what it replaces, in one run, as ratios."""
