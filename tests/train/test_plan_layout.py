@@ -86,7 +86,7 @@ def test_a_thousand_ranks_take_seconds() -> None:
         "model=deepseek_ocr_3b", "parallel=tp2_pp2_ep2", "parallel.pipeline=4", "parallel.expert=8",
         "world_size=1024", "data.global_batch=1024",
     )  # fmt: skip
-    assert [held.parameters for held in holdings(config, topology_of(config, 1024))][0] > 0
+    assert len(holdings(config, topology_of(config, 1024))) == 4
     pieces = Pieces(config, config.device)
     assert plan(config, 1024, pieces, flops_of_row(config, pieces)).topology.world == 1024
     assert time.monotonic() - began < 60

@@ -156,7 +156,10 @@ class _Planner:
             sum(piece.cost.kept for piece in content) + (0 if content is last else content[-1].handed_on) for content in mine
         ]
         passing = max((piece.cost.passing for content in mine for piece in content), default=0.0)
-        return most_kept(rank, self.topology.pipeline, self.micro_batches, kept) + passing
+        # each piece holds the tensor it received last, and its gradient, until the next one comes
+        before = [self.contents[piece - 1] for piece in range(rank, len(self.contents), self.topology.pipeline) if piece]
+        received = 2 * sum(content[-1].handed_on for content in before)
+        return most_kept(rank, self.topology.pipeline, self.micro_batches, kept) + passing + received
 
     def _seconds(self, content: list[Piece], backward: bool) -> float:
         works = [piece.cost.backward if backward else piece.cost.forward for piece in content]

@@ -122,7 +122,7 @@ def _cut(model: ModelConfig, split: ParallelConfig) -> tuple[ModelConfig, Parall
     return small, sizes, names
 
 
-def _handed_on(name: str | None, module: torch.nn.Module, config: Config, rows: int) -> torch.Tensor | None:
+def _handed_on(name: str | None, module: OpticalModel, config: Config, rows: int) -> torch.Tensor | None:
     """What piece `name` gives to the next one."""
     if name in (None, HEAD):
         return None
