@@ -9,6 +9,7 @@ from conf.errors import ConfigError
 from conf.overrides import quote_elements
 from data_pipeline.config import BuildConfig
 from train.config import Config, RecipeConfig
+from train.plan.config import PlanConfig
 
 MISTAKES = {
     "optim.lrr=1": "no option optim.lrr. Did you mean optim.lr?",
@@ -117,8 +118,7 @@ def choices() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("group", "choice"), choices())
 def test_every_file_in_conf_composes(group: str, choice: str) -> None:
-    name, schema = {"corpus": ("build", BuildConfig), "recipe": ("recipe", RecipeConfig)}.get(
-        group, ("config", Config)
-    )
-    extra = ["corpus.path=texts"] if (group, choice) == ("corpus", "folder") else []
+    commands = {"corpus": ("build", BuildConfig), "recipe": ("recipe", RecipeConfig), "device": ("plan", PlanConfig)}
+    name, schema = commands.get(group, ("config", Config))
+    extra = {("corpus", "folder"): ["corpus.path=texts"], ("device", choice): ["world_size=8"]}.get((group, choice), [])
     assert compose(name, schema, [f"{group}={choice}", *extra]) is not None
