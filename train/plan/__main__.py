@@ -29,8 +29,9 @@ def main(config: PlanConfig) -> int:
     """Prints the plan, or the search's proposals; returns 1 where nothing fits."""
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch is imported: everything is planned on the CPU
     os.environ.update(DS_ACCELERATOR="cpu", TORCHDYNAMO_DISABLE="1")
-    # "Apex is not installed", six times, and the like: a plan is not a run
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"(megatron|torch)\.")
+    # "Apex is not installed", six times, and names in torch that megatron-core will have to change
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"megatron\.")
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
     from train.plan.command import plan_layout, search_layouts
 
     fits, content = search_layouts(config) if config.search else plan_layout(config)

@@ -12,17 +12,20 @@ from train.model.optical import build
 from train.model.placement import of_rank
 from train.plan.world import rank_of
 
+_KEPT_WHOLE = 4096  # numbers: what is no larger stays whole in ZeRO-3 (parallel.deepspeed_compat.configuration)
+
 
 @dataclass(frozen=True)
 class Holding:
     """Parameters, in numbers. trained_experts: those that fewer ranks hold than the others, reduced over a group of their own.
-    weight_bytes: of all. largest: of one trained parameter."""
+    weight_bytes: of all. largest: of one trained parameter. matrices: tensors that ZeRO-3 fetches one by one."""
 
     parameters: int = 0
     trained: int = 0
     trained_experts: int = 0
     weight_bytes: int = 0
     largest: int = 0
+    matrices: int = 0
 
     def __add__(self, other: "Holding") -> "Holding":
         return Holding(
@@ -31,6 +34,7 @@ class Holding:
             self.trained_experts + other.trained_experts,
             self.weight_bytes + other.weight_bytes,
             max(self.largest, other.largest),
+            self.matrices + other.matrices,
         )
 
 
@@ -56,6 +60,7 @@ def holding_of(parameters: Iterable[torch.nn.Parameter]) -> Holding:
         _count(experts),
         sum(parameter.nbytes for parameter in every),
         max((parameter.numel() for parameter in trained), default=0),
+        sum(parameter.numel() > _KEPT_WHOLE for parameter in every),
     )
 
 

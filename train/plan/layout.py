@@ -118,7 +118,7 @@ class _Planner:
         data, engine = self.config.data, self.config.engine
         stages = [self._stage(rank, timing, forward, backward) for rank in range(self.topology.pipeline)]
         after = max(
-            data_seconds(self._data(rank), self.wires, engine, self.micro_batches)
+            data_seconds(self._data(rank), self.holdings[rank], self.wires, engine, self.micro_batches)
             + update_seconds(self.holdings[rank], engine, self.topology, self.device)
             for rank in range(self.topology.pipeline)
         )

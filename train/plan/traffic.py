@@ -84,9 +84,11 @@ def data_traffic(holding: Holding, engine: EngineConfig, topology: Topology, mic
     return sent
 
 
-def data_seconds(sent: Mapping[str, float], wires: Wires, engine: EngineConfig, micro_batches: int) -> float:
-    """Of a step's `data_traffic`."""
-    rounds = 2 if engine.zero == 1 else 1 + micro_batches
+def data_seconds(
+    sent: Mapping[str, float], holding: Holding, wires: Wires, engine: EngineConfig, micro_batches: int
+) -> float:
+    """Of a step's `data_traffic`. In stage 3 weights are fetched matrix by matrix."""
+    rounds = {1: 2, 2: 1 + micro_batches, 3: micro_batches * (1 + holding.matrices)}[engine.zero]
     return sum(
         size / wires.bandwidth(kind) + wires.latency(rounds * (1 + size / (4 * _BUCKET))) for kind, size in sent.items()
     )
