@@ -15,6 +15,7 @@ from ranks import free_ports, launch
 
 from parallel.topology import Topology, start, stop
 
+pytestmark = pytest.mark.timeout(900)  # the whole suite is one fixture
 WORLDS = (1, 2, 4)
 POISONED = ("pipeline 2", "tensor 2 x pipeline 2", "bf16, tensor 2 x pipeline 2")
 FP32, BF16_LOSS, BF16_NORM = 1e-5, 3e-2, 1e-1
@@ -56,7 +57,7 @@ def results(truth, folder):
     for kind, world in itertools.product(("train", "resume"), WORLDS):
         paths = [str(folder / name) for name in ("pages", "initial", "saved")]
         work = jobs(kind, world)
-        ranks = launch(layouts.play, world, work, free_ports(len(work)), *paths, timeout=280)
+        ranks = launch(layouts.play, world, work, free_ports(len(work)), *paths, timeout=600)
         found |= {job: [rank[job] for rank in ranks] for job in ranks[0]}
     return found
 
