@@ -55,7 +55,7 @@ def show(plan: Plan, config: PlanConfig, remedies: Sequence[Proposal], screen: C
 
 def show_search(proposals: Sequence[Proposal], config: PlanConfig, looked: int, screen: Console) -> None:
     """The fastest layouts, with the overrides to copy."""
-    table = Table(title=f"{config.model.name} on {config.world_size} x {config.device.name}: the fastest of {looked} layouts that fit")
+    table = Table(title=f"{config.model.name} on {config.world_size} x {config.device.name}: of {looked} layouts, the fastest that fit")
     for heading in ("s a step", "tokens/s", "MFU", "GiB"):
         table.add_column(heading, justify="right")
     table.add_column("overrides to add", overflow="fold")
