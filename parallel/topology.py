@@ -10,6 +10,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from parallel.errors import ParallelError, UnsupportedLayout
 from parallel.rendezvous import meeting_point
@@ -66,6 +67,17 @@ class Topology:
         topology = cls(tensor, pipeline, expert, world // model, virtual, embedding_stage)
         topology.check()
         return topology
+
+    def for_megatron(self) -> dict[str, Any]:
+        """The sizes as megatron-core's `initialize_model_parallel` wants them."""
+        return {
+            "tensor_model_parallel_size": self.tensor,
+            "pipeline_model_parallel_size": self.pipeline,
+            "virtual_pipeline_model_parallel_size": self.virtual if self.virtual > 1 else None,
+            "expert_model_parallel_size": self.expert,
+            "expert_tensor_parallel_size": 1,
+            "get_embedding_ranks": self.ranks_with_embeddings,  # for a matrix that embeds tokens and gives their logits
+        }
 
     def ranks_with_embeddings(self, stages: list[int], *_: object) -> list[int]:
         """Of the ranks of one pipeline: those that hold the token embedding and the output layer."""
@@ -161,12 +173,7 @@ def start(topology: Topology, seed: int, timeout_seconds: float = 1800.0) -> Non
     from megatron.core import parallel_state
 
     parallel_state.initialize_model_parallel(
-        tensor_model_parallel_size=topology.tensor,
-        pipeline_model_parallel_size=topology.pipeline,
-        virtual_pipeline_model_parallel_size=topology.virtual if topology.virtual > 1 else None,
-        expert_model_parallel_size=topology.expert,
-        expert_tensor_parallel_size=1,
-        get_embedding_ranks=topology.ranks_with_embeddings,  # for a matrix that embeds tokens and gives their logits
+        **topology.for_megatron(),
         distributed_timeout_minutes=timeout_seconds / 60,  # type: ignore[arg-type]  # becomes a timedelta
         create_gloo_process_groups=device.type == "cuda",  # on CPU every group is gloo already
     )

@@ -33,15 +33,7 @@ def rank_of(topology: Topology, pipeline_rank: int) -> Iterator[None]:
     rank = pipeline_rank * topology.tensor * topology.data
     dist.init_process_group("fake", store=FakeStore(), rank=rank, world_size=topology.world)
     try:
-        parallel_state.initialize_model_parallel(
-            tensor_model_parallel_size=topology.tensor,
-            pipeline_model_parallel_size=topology.pipeline,
-            virtual_pipeline_model_parallel_size=topology.virtual if topology.virtual > 1 else None,
-            expert_model_parallel_size=topology.expert,
-            expert_tensor_parallel_size=1,
-            get_embedding_ranks=topology.ranks_with_embeddings,
-            create_gloo_process_groups=False,
-        )
+        parallel_state.initialize_model_parallel(**topology.for_megatron(), create_gloo_process_groups=False)
         seed_everything(0)
         yield
     finally:
