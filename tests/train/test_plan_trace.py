@@ -22,7 +22,7 @@ from train.objective import NextToken
 from train.plan.config import DeviceConfig
 from train.plan.holdings import freeze
 from train.plan.pieces import Pieces, batch, group_kinds, names_in
-from train.plan.trace import Cost, Recorder, Work
+from train.plan.trace import Cost, Recorder, Work, kept_storages
 
 IMAGE = 258
 CPU = DeviceConfig(fused_bias=False)
@@ -108,17 +108,9 @@ def measure(cases: dict[str, list[str]], ports: list[int]) -> dict[str, Measured
 def measure_one(config: Config) -> Measured:
     module = real_model(config)
     weights = {parameter.untyped_storage()._cdata for parameter in module.parameters()}
-    kept: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in weights:
-            kept[storage._cdata] = storage.nbytes()
-        return tensor
-
     recorder = Recorder(CPU, config.engine.precision, group_kinds(), set())
     with recorder:
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with kept_storages(weights) as kept:
             loss = loss_of(config, module)
         loss.backward()
     return Measured(sum(kept.values()), dict(recorder.sent))

@@ -4,7 +4,8 @@ Works on the meta device, where nothing is computed, and on real tensors.
 """
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,16 +103,8 @@ def trace(
     weights = {parameter.untyped_storage()._cdata for parameter in module.parameters()}
     recorder = Recorder(device, precision, groups, weights)
     hooks = [p.register_post_accumulate_grad_hook(_drop) for p in module.parameters() if p.requires_grad]
-    kept: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in weights:
-            kept[storage._cdata] = storage.nbytes()
-        return tensor
-
     with recorder:
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with kept_storages(weights) as kept:
             outputs = [output for output in forward() if output.requires_grad]
         first = recorder.work()
         if outputs:
@@ -121,6 +114,21 @@ def trace(
         hook.remove()
     total = float(sum(kept.values()))
     return Cost(total, max(0.0, recorder.peak - total), first, whole + first.times(-1.0))
+
+
+@contextmanager
+def kept_storages(weights: set[int]) -> Iterator[dict[int, int]]:
+    """Bytes by storage of what autograd keeps for the backward of the forward inside; `weights` are no activations."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weights:
+            kept[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield kept
 
 
 class Recorder(TorchDispatchMode):
