@@ -6,6 +6,7 @@ from parallel.errors import UnsupportedLayout
 from parallel.topology import Topology
 
 PRECISIONS = ("fp32", "bf16")
+KEPT_WHOLE = 4096  # elements: weights up to this size, norms and biases, stay whole between their uses in stage 3
 
 
 @dataclass(frozen=True)

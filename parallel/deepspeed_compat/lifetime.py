@@ -10,9 +10,8 @@ import torch
 from parallel.deepspeed_compat.groups import ModelParallelUnit, unregister_experts
 from parallel.deepspeed_compat.state import keeps_whole_weights, partitions_of
 from parallel.deepspeed_compat.step import partitions_gradients
-from parallel.options import EngineOptions
+from parallel.options import KEPT_WHOLE, EngineOptions
 
-_SMALL = 4096  # elements: weights up to this size, norms and biases, stay whole between their uses in stage 3
 _ON_MODULES = (
     "ds_id", "ds_recompute_parameters", "ds_grads_remaining", "ds_inflight_param_registry", "pre_bwd_fn", "post_bwd_fn",
     "applied_pre_backward_ref_cnt", "_external_params", "_original_parameters",
@@ -59,7 +58,7 @@ def configuration(options: EngineOptions, largest: int, elements: int, own_group
             "reduce_bucket_size": bucket,
             "allgather_bucket_size": bucket,
             "stage3_prefetch_bucket_size": min(elements, 2**26),
-            "stage3_param_persistence_threshold": _SMALL,
+            "stage3_param_persistence_threshold": KEPT_WHOLE,
             # On, it replaces torch.nn.functional.linear for the whole process, for good.
             "memory_efficient_linear": False,
         },

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 import torch
 
+from parallel.options import KEPT_WHOLE
 from parallel.topology import Topology
 from train.config import Config
 from train.model.names import whole_names
 from train.model.optical import build
 from train.model.placement import of_rank
 from train.plan.world import rank_of
-
-_KEPT_WHOLE = 4096  # numbers: what is no larger stays whole in ZeRO-3 (parallel.deepspeed_compat.configuration)
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def holding_of(parameters: Iterable[torch.nn.Parameter]) -> Holding:
         _count(experts),
         sum(parameter.nbytes for parameter in every),
         max((parameter.numel() for parameter in trained), default=0),
-        sum(parameter.numel() > _KEPT_WHOLE for parameter in every),
+        sum(parameter.numel() > KEPT_WHOLE for parameter in every),
     )
 
 
