@@ -8,9 +8,9 @@ import sys
 from conf.command import run
 from parallel.topology import environment
 from train.config import Config
+from train.launch.peers import ending_with_lost_peers
+from train.launch.signals import StopFlag
 from train.layout import topology_of
-from train.peers import ending_with_lost_peers
-from train.signals import StopFlag
 from train.validate import validate
 
 DESCRIPTION = """Trains one stage of a model that reads pages from few vision tokens, on shards that

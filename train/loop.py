@@ -11,9 +11,9 @@ from parallel.device import device
 from parallel.engine import Engine, StepOutput
 from train.config import Config
 from train.curriculum import Curriculum
+from train.launch.signals import StopFlag
 from train.monitor import Monitor
 from train.optimizer import learning_rate
-from train.signals import StopFlag
 
 Probe = Callable[[], dict[str, dict[str, float]]]  # source -> {"accuracy", "cross_entropy", "image_gain"} on held-out pages
 

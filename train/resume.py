@@ -11,7 +11,7 @@ from parallel import checkpoint
 from parallel.engine import Engine
 from parallel.errors import CheckpointError
 from train.layout import in_words
-from train.validate_files import checkpoints_in, step_in_name
+from train.validate.files import checkpoints_in, step_in_name
 
 
 @dataclass(frozen=True)

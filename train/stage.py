@@ -23,6 +23,8 @@ from parallel.snapshot import load_module
 from parallel.topology import Topology, environment
 from train.config import Config, SourceConfig
 from train.curriculum import Curriculum
+from train.launch.signals import StopFlag
+from train.launch.watchdog import Watchdog
 from train.layout import topology_of
 from train.loop import Progress, Run, restore, state_of, train
 from train.model.optical import OpticalModel, build
@@ -34,8 +36,6 @@ from train.probe import Probe
 from train.resume import resume, told
 from train.run_folder import write_text
 from train.saver import Saver
-from train.signals import StopFlag
-from train.watchdog import Watchdog
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from conf.errors import ConfigError
-from train import rules
 from train.config import Config
-from train.validate import validate
+from train.validate import rules, validate
 
 
 @dataclass

@@ -29,11 +29,11 @@ from data_pipeline.reader import records
 from data_pipeline.record import Record
 from data_pipeline.resolution import vision_tokens
 from data_pipeline.tokenizer import Tokenizer, reference_tokenizer
-from train.generation import Reading, read
-from train.metrics import bootstrap_mean, precision, word_precision
+from train.evaluate.metrics import bootstrap_mean, precision, word_precision
+from train.evaluate.samples import SAMPLE_CHOICE, Sample, choose_samples
+from train.generate.decoding import Reading, read
 from train.model.optical import OpticalModel
 from train.probe import collate, probe, share
-from train.samples import SAMPLE_CHOICE, Sample, choose_samples
 
 
 @dataclass(frozen=True)

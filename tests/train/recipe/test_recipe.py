@@ -11,10 +11,10 @@ import pytest
 from conf.compose import compose
 from conf.errors import ConfigError
 from train.config import RecipeConfig
-from train.recipe_plan import Step, plan, process_count
-from train.recipe_state import Ledger
+from train.recipe.plan import Step, plan, process_count
+from train.recipe.state import Ledger
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SMALL = [
     "build.overrides=[corpus.pages=32,corpus.held_out_pages=8,corpus.held_out_random_pages=8,corpus.ratios=[4]]",
     "common=[stage.steps=4,optim.warmup_steps=1,stage.evaluate_every=2,stage.evaluation_pages=4,data.micro_batch=4,"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from conf.errors import ConfigError
-from train.recipe_plan import Step
+from train.recipe.plan import Step
 from train.run_folder import read_json, write_json
 
 SHOWN = 5  # differences that a message lists

@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from train.signals import ONE_PRESS, SIGNALS, StopFlag
+from train.launch.signals import ONE_PRESS, SIGNALS, StopFlag
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -41,7 +41,7 @@ def test_ctrl_c_stops_at_work_a_second_one_is_told_to_wait_and_a_third_ends_it()
     """The signal that a launcher passes on at once counts with the one that the terminal delivered."""
     program = f"""
         import os, signal, time
-        from train.signals import StopFlag
+        from train.launch.signals import StopFlag
         with StopFlag() as stop, stop.working():
             for press in range(3):
                 for _ in range(2):

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from train.peers import PEER_LOST, as_lost_peer
+from train.launch.peers import PEER_LOST, as_lost_peer
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TIMEOUT = 4.0  # seconds, as run.timeout
 RANK = """
     import os, signal, sys, time
     from parallel.topology import Topology, start
-    from train.peers import ending_with_lost_peers
-    from train.watchdog import Watchdog
+    from train.launch.peers import ending_with_lost_peers
+    from train.launch.watchdog import Watchdog
     rank, number = int(os.environ["RANK"]), int(sys.argv[1])
     with ending_with_lost_peers("python -m train", rank, {timeout}):
         start(Topology(data=2), 0, timeout_seconds={timeout})
@@ -36,7 +36,7 @@ RANK = """
 """
 ALONE = """
     import time
-    from train.watchdog import Watchdog
+    from train.launch.watchdog import Watchdog
     def stuck_reader():
         while True:
             time.sleep(0.1)

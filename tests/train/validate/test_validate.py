@@ -11,7 +11,7 @@ from conf.compose import FOLDER, Composer
 from conf.errors import ConfigError
 from train.config import Config
 from train.validate import validate
-from train.validate_files import file_faults
+from train.validate.files import file_faults
 
 IMPOSSIBLE = {
     "model.decoder.heads=3": "model.decoder.heads=2",

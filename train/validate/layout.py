@@ -10,8 +10,8 @@ from parallel.errors import ParallelError
 from parallel.options import EngineOptions
 from parallel.options import check as check_engine
 from parallel.topology import Topology
-from train import rules
 from train.config import Config, ParallelConfig
+from train.validate import rules
 
 ENCODERS = ("auto", "split", "replicate")
 RECOMPUTE = ("none", "selective", "full")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_pipeline.record import Record
-from train.generation import Reading
-from train.metrics import precision
+from train.evaluate.metrics import precision
+from train.generate.decoding import Reading
 
 SAMPLE_CHOICE = (
     "Of the {pages} held-out pages of each source, ordered by precision: the best, the median and the worst; of the "

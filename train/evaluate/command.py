@@ -1,56 +1,19 @@
-"""`python -m train.evaluate checkpoint=…`: how well a model reads its held-out pages, into evaluation.json.
+"""An evaluation from its settings, into evaluation.json.
 
 Nothing heavy is imported before the configuration is known to be sound.
 """
 
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import MISSING
-
-from conf.command import run
 from conf.errors import ConfigError
-from train.peers import ending_with_lost_peers
+from train.evaluate.config import EvaluateConfig
+from train.launch.peers import ending_with_lost_peers
 from train.run_folder import plain, write_json
 
 if TYPE_CHECKING:
-    from train.evaluation import Evaluation
+    from train.evaluate.suite import Evaluation
     from train.load import Trained
-
-DESCRIPTION = """Reads held-out pages with a trained model and measures what came back: precision and word precision at each compression
-ratio, beside the floors of shuffled, blank and random-text pages, and image_gain. Writes evaluation.json and the sample pages that the
-report shows. In one process, or in data-parallel ones under torchrun or srun."""
-EXAMPLES = (
-    "python -m train.evaluate checkpoint=runs/smoke/pretrain",
-    "python -m train.evaluate checkpoint=runs/smoke/pretrain/checkpoints/step-00002000 pages=256 out=runs/longer",
-    "python -m train.evaluate checkpoint=runs/smoke/pretrain data=runs/other_pages",
-)
-
-
-@dataclass
-class EvaluateConfig:
-    """What is evaluated, on what, and where the result goes."""
-
-    checkpoint: str = MISSING  # a run folder (its newest checkpoint), or one checkpoint folder
-    data: str | None = (
-        None  # another folder of shard sets, laid out as the run's data.root; null = the run's own
-    )
-    out: str | None = (
-        None  # folder for evaluation.json; null = the recipe's folder, or the run's where there is no recipe
-    )
-    pages: int = 64  # held-out pages of each source
-    batch_size: int = 32  # pages read at once
-    seed: int = 0  # of the bootstrap intervals
-    timeout: float = 600.0  # seconds that a process waits for another, which may have hung or died
-
-
-def check(config: EvaluateConfig) -> None:
-    """Refuses impossible values."""
-    for name, least in (("pages", 2), ("batch_size", 1), ("timeout", 1)):
-        if not getattr(config, name) >= least:
-            raise ConfigError(f"{name}={getattr(config, name)}: must be {least} or more: {name}={least}")
 
 
 def main(config: EvaluateConfig) -> None:
@@ -71,7 +34,7 @@ def evaluate_run(config: EvaluateConfig) -> Path:
     must exist.
     """
     from parallel.topology import environment
-    from train.evaluation import evaluate
+    from train.evaluate.suite import evaluate
     from train.load import load_trained
 
     first = environment()[0] == 0
@@ -160,7 +123,3 @@ def device_kind() -> str:
 def print_line(text: str) -> None:
     """One line, at once."""
     print(text, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(run(main, "evaluate", EvaluateConfig, None, DESCRIPTION, EXAMPLES, check))

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
-from train.peers import PEER_LOST
+from train.launch.peers import PEER_LOST
 
 PATIENCE = 20.0  # seconds that the others get to end by themselves after one has failed
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)

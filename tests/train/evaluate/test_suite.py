@@ -21,15 +21,16 @@ from data_pipeline.record import Record
 from data_pipeline.tokenizer import byte_tokenizer
 from parallel import checkpoint, topology
 from parallel.snapshot import cut, describe
+from tests.train.generate.test_generate import SPEC, TINY, tiny_model
 from tests.train.shard_set import make_records, write_shard_set
-from tests.train.test_generate import SPEC, TINY, tiny_model
 from train import evaluation
 from train.config import Config, SourceConfig
-from train.evaluate import EvaluateConfig, evaluate_run, output_folder, sources
-from train.evaluation import Evaluation, evaluate
-from train.generation import Reading
+from train.evaluate.command import evaluate_run, output_folder, sources
+from train.evaluate.config import EvaluateConfig
+from train.evaluate.metrics import precision, word_precision
+from train.evaluate.suite import Evaluation, evaluate
+from train.generate.decoding import Reading
 from train.load import load_trained, read_config, run_folder_of
-from train.metrics import precision, word_precision
 from train.model.optical import OpticalModel
 from train.probe import Probe, blank_views, collate, probe
 from train.report import write_report

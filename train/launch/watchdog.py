@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from train.peers import PEER_LOST, PeerLost, as_lost_peer, place
+from train.launch.peers import PEER_LOST, PeerLost, as_lost_peer, place
 
 FIRST = 3.0  # times the patience for the first beat: kernels are chosen, connections made, caches filled
 TICKS = 20  # looks at the clock within one timeout

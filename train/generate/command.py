@@ -1,48 +1,17 @@
-"""`python -m train.generate checkpoint=… image=…`: page(s) to text, written as it is read."""
+"""Pages to text from the settings of the command, written as it is read."""
 
-import glob
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import MISSING
-
-from conf.command import run
-from conf.errors import ConfigError
+from train.generate.config import GenerateConfig, images
 
 if TYPE_CHECKING:
     import numpy as np
 
     from train.load import Trained
 
-DESCRIPTION = (
-    """Reads pictures of pages with a trained model and prints what they say, greedily, as it is decoded."""
-)
-EXAMPLES = (
-    "python -m train.generate checkpoint=runs/smoke/pretrain image=page.png",
-    "python -m train.generate checkpoint=runs/smoke/pretrain image='scans/*.png' max_new_tokens=400",
-)
 BROKEN = "\ufffd"  # the end of a text whose last character is not complete yet
-
-
-@dataclass
-class GenerateConfig:
-    """Which pages are read, by which model."""
-
-    checkpoint: str = MISSING  # a run folder (its newest checkpoint), or one checkpoint folder
-    image: str = MISSING  # a picture of a page, or a quoted pattern for several
-    prompt: str | None = None  # what the model is asked; null = what the run's own held-out pages ask
-    max_new_tokens: int = 1024  # at most; what the model was made for may be less
-
-
-def check(config: GenerateConfig) -> None:
-    """Refuses impossible values and missing files before anything is loaded."""
-    if config.max_new_tokens < 1:
-        raise ConfigError(f"max_new_tokens={config.max_new_tokens}: must be 1 or more")
-    if not images(config.image):
-        raise ConfigError(f"image={config.image}: no such file")
 
 
 def main(config: GenerateConfig) -> None:
@@ -64,11 +33,6 @@ def main(config: GenerateConfig) -> None:
             print()
     finally:
         stop()
-
-
-def images(pattern: str) -> list[Path]:
-    """The files that `pattern` names: itself where it is a file, else all that match."""
-    return [Path(pattern)] if Path(pattern).is_file() else [Path(name) for name in sorted(glob.glob(pattern))]
 
 
 def load_page(path: Path) -> "np.ndarray":
@@ -111,7 +75,7 @@ def stream(trained: "Trained", page: "np.ndarray", prompt: str, max_new_tokens: 
     there.
     """
     from data_pipeline.batch import prompt_batch
-    from train.generation import decode
+    from train.generate.decoding import decode
 
     tokenizer, spec = trained.tokenizer, trained.spec
     batch = prompt_batch([page], prompt, tokenizer, spec).to(next(trained.model.parameters()).device)
@@ -126,7 +90,3 @@ def stream(trained: "Trained", page: "np.ndarray", prompt: str, max_new_tokens: 
             yield text[len(said) :]
             said = text
     yield tokenizer.decode(ids)[len(said) :]
-
-
-if __name__ == "__main__":
-    sys.exit(run(main, "generate", GenerateConfig, None, DESCRIPTION, EXAMPLES, check))

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from train.metrics import bootstrap_mean, precision, word_precision
+from train.evaluate.metrics import bootstrap_mean, precision, word_precision
 
 
 def edit_distance(left: str, right: str) -> int:

@@ -7,11 +7,11 @@ All faults are told at once, so that nobody mends a configuration one start at a
 from collections.abc import Iterator
 
 from conf.errors import ConfigError
-from train import rules
 from train.config import Config
-from train.validate_files import file_faults
-from train.validate_layout import layout_faults
-from train.validate_model import model_faults
+from train.validate import rules
+from train.validate.files import file_faults
+from train.validate.layout import layout_faults
+from train.validate.model import model_faults
 
 # What stage.frozen may name: the parts of train.model.optical.OpticalModel.
 PARTS = (

@@ -15,12 +15,12 @@ from datetime import timedelta
 from conf.command import run
 from parallel.topology import environment
 from train.config import ParallelConfig, RecipeConfig, RunConfig
-from train.launcher import launch
+from train.launch.launcher import launch
+from train.launch.peers import ending_with_lost_peers
+from train.launch.signals import StopFlag
 from train.layout import topology_of
-from train.peers import ending_with_lost_peers
-from train.recipe_plan import Step, folder_of, plan, process_count
-from train.recipe_state import Ledger
-from train.signals import StopFlag
+from train.recipe.plan import Step, folder_of, plan, process_count
+from train.recipe.state import Ledger
 
 DESCRIPTION = """Runs a chain of steps: builds pages, trains stage after stage, evaluates, and writes a report.
 The same command again skips finished steps and resumes the interrupted one."""
@@ -104,7 +104,7 @@ class _Recipe:
 
             return stage.run(step.config, self.stop, step.config.overrides).finished
         if step.name == "evaluate":
-            from train.evaluate import evaluate_run
+            from train.evaluate.command import evaluate_run
 
             evaluate_run(step.config)
         elif self.rank == 0 and step.name == "build":

@@ -18,7 +18,7 @@ from train.plan.pieces import Pieces
 from train.plan.search import remedies, search, shares
 from train.validate import validate
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PAPER = ["model=deepseek_ocr_3b", "parallel=paper", "world_size=160", "device=a100_40g"]
 PUBLISHED = 3_336_106_240 - 602_112  # without CLIP's patch embedding, which the release carries and never uses
 GIB = 2**30

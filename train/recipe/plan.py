@@ -17,11 +17,11 @@ from conf.errors import ConfigError
 from data_pipeline.config import BuildConfig
 from data_pipeline.config import check as check_build
 from train.config import Config, RecipeConfig
-from train.evaluate import EvaluateConfig
-from train.evaluate import check as check_evaluate
+from train.evaluate.config import EvaluateConfig
+from train.evaluate.config import check as check_evaluate
 from train.layout import topology_of
-from train.rules import meant
 from train.validate import validate
+from train.validate.rules import meant
 
 FIXED = ("build", "evaluate", "report")
 WITHOUT_EFFECT = {  # what a step may change between two calls without becoming another step

@@ -16,8 +16,9 @@ from data_pipeline.errors import UserError
 from data_pipeline.tokenizer import Tokenizer, byte_tokenizer
 from parallel import topology
 from train.config import DecoderConfig, EncoderConfig, ModelConfig
-from train.generate import images, load_page
-from train.generation import decode, generate, read
+from train.generate.command import load_page
+from train.generate.config import images
+from train.generate.decoding import decode, generate, read
 from train.model.optical import OpticalModel, build
 
 SPEC = BatchSpec(image_size=64, patch=8, max_length=48)  # a page takes 2 * 3 + 1 = 7 positions
@@ -177,7 +178,7 @@ def test_pictures_of_any_kind_become_pages(tmp_path: Path) -> None:
 
 def test_mistakes_are_answered_without_loading_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; from train.generate import *\n"
+        "import sys; from train.generate.__main__ import *\n"
         f"code = run(main, 'generate', GenerateConfig, ['checkpoint=x', 'image={tmp_path}/none.png'], check=check)\n"
         "assert 'torch' not in sys.modules; sys.exit(code)"
     )

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from train.launcher import launch
-from train.peers import PEER_LOST
+from train.launch.launcher import launch
+from train.launch.peers import PEER_LOST
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 RANK = "import os, sys, time, signal; rank = int(os.environ['RANK']); "
 
 
@@ -48,7 +48,7 @@ def test_a_signal_reaches_every_rank_and_ranks_end_with_their_parent(tmp_path: P
         time.sleep(60)
     """)
     for way in (signal.SIGTERM, signal.SIGKILL):
-        parent = f"import sys; from train.launcher import launch; sys.exit(launch(['-c', {rank!r}, '{way.name}'], 2))"
+        parent = f"import sys; from train.launch.launcher import launch; sys.exit(launch(['-c', {rank!r}, '{way.name}'], 2))"
         process = subprocess.Popen([sys.executable, "-c", parent], cwd=ROOT, env=dict(os.environ))
         wait_for(tmp_path, [f"ready-{number}-{way.name}" for number in range(2)])
         process.send_signal(way)
