@@ -12,7 +12,7 @@ reduced, in buckets of at most 2^27 numbers:
 
 Masters, and both moments of AdamW, are fp32. Gradients are reduced when all activations are gone: in stage 1 always, in the
 others where one bucket holds them all. Fitted to a real engine with its buckets large and small, on 1, 2 and 4 ranks
-(tests/train/test_plan_memory.py holds the formulas against one).
+(tests/train/plan/test_memory.py holds the formulas against one).
 """
 
 from dataclasses import dataclass

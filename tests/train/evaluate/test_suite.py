@@ -23,7 +23,6 @@ from parallel import checkpoint, topology
 from parallel.snapshot import cut, describe
 from tests.train.generate.test_generate import SPEC, TINY, tiny_model
 from tests.train.shard_set import make_records, write_shard_set
-from train import evaluation
 from train.config import Config, SourceConfig
 from train.evaluate.command import evaluate_run, output_folder, sources
 from train.evaluate.config import EvaluateConfig
