@@ -132,7 +132,7 @@ def evaluated(
 ) -> tuple[Evaluation, list[Record], list[Record], Oracle]:
     prose, lots = make_records(9), make_records(4, seed=1)
     oracle = Oracle([*prose, *lots])
-    monkeypatch.setattr(evaluation, "read", oracle)
+    monkeypatch.setattr(suite, "read", oracle)
     held_out = {"ratio-2": write_shard_set(tmp_path / "ratio-2", prose)}
     floor = {"ratio-2": write_shard_set(tmp_path / "random-2", lots)}
     return evaluate(model, TOKENIZER, held_out, floor, SPEC, 8, 4), prose[:8], lots, oracle
