@@ -24,6 +24,7 @@ from parallel.snapshot import cut, describe
 from tests.train.generate.test_generate import SPEC, TINY, tiny_model
 from tests.train.shard_set import make_records, write_shard_set
 from train.config import Config, SourceConfig
+from train.evaluate import suite
 from train.evaluate.command import evaluate_run, output_folder, sources
 from train.evaluate.config import EvaluateConfig
 from train.evaluate.metrics import precision, word_precision
