@@ -112,11 +112,12 @@ def pages(config: Config, rows: int, count: int) -> list:
 
     from data_pipeline.batch import Collator
     from data_pipeline.record import Record
+    from data_pipeline.resolution import mode_of
     from data_pipeline.tokenizer import load_tokenizer
     from parallel.device import device
     from train.stage import batch_spec
 
-    generator, size = np.random.default_rng(0), config.data.image_size
+    generator, size = np.random.default_rng(0), mode_of(config.data.modes[0]).size
     collator = Collator(load_tokenizer(config.data.tokenizer), batch_spec(config))
     letters = min(400, config.data.max_length // 2)
 

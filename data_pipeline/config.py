@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from data_pipeline.errors import DataError
-from data_pipeline.resolution import vision_tokens
+from data_pipeline.resolution import mode_of, vision_tokens
 
 SOURCES = ("austen", "udhr", "folder")
 ENGINES = ("auto", "pango", "pillow")
@@ -69,7 +69,7 @@ class CorpusConfig:
     @property
     def vision_tokens(self) -> int:
         """Vision tokens that one page becomes."""
-        return vision_tokens(self.page.size, self.page.patch)
+        return vision_tokens(mode_of(str(self.page.size)), self.page.patch)
 
 
 @dataclass

@@ -1,33 +1,63 @@
-"""How a page becomes a view: resolution modes, the transform, and how many tokens it costs.
+"""Resolution modes: into which views a page is cut, what they cost in tokens, and how these stand in a row.
 
-DeepSeek-OCR's encoder sees a square view of S pixels: patches of `patch` pixels form a grid of g = S / patch,
-the compressor quarters each side to f = g / 4. The paper counts f * f vision tokens; in the decoder the view
-takes f * (f + 1) + 1 positions (a newline embedding after each row, a separator at the end).
+The encoder sees square views of S pixels: patches of `patch` pixels form a grid of g = S / patch, the compressor
+quarters each side to f = g / 4. A page becomes one overview, and in the tiled modes also columns x rows tiles of it
+at a higher resolution. The paper counts f * f vision tokens a view; in the decoder a page takes
 
-Small views are resized without regard to the aspect ratio, large ones padded with grey (127) around the page,
-as in the release. No torch here: the model imports this module for its counts.
+    [each row of the tiles' tokens, ended by a newline] [each row of the overview's, ended by a newline] separator
+
+(the tiles put together to one grid). Overviews of up to 640 pixels are resized without regard to the aspect ratio,
+larger ones padded with grey. Source: DeepSeek-OCR (arXiv 2510.18234) §3.2, and the released inference code. No torch
+here: the model imports this module for its counts.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from data_pipeline.errors import DataError
-from data_pipeline.record import BLANK
 
-PAD_COLOUR = 127  # int(0.5 * 255): zero after the release's normalisation with mean 0.5
 COMPRESSION = 4  # the compressor's two convolutions of stride 2, per side
-_LARGEST_RESIZED = 640
+LARGEST_RESIZED = 640
+GLYPH_CELLS_PER_PATCH = 2  # a side; the glyph map of a view
+
+Grid = tuple[int, int]  # columns and rows of tiles
+WHOLE: Grid = (0, 0)  # a page without tiles
+
+# The grids that a page may be cut into, in the order in which the release's loop meets them: among equally good ones
+# the later wins or loses by it. The release sorts a Python set, whose order is CPython's own; these are 3.11's.
+RATIOS_TO_6: tuple[Grid, ...] = (
+    (1, 2), (2, 1), (3, 1), (1, 3), (4, 1), (1, 4), (2, 2), (1, 5), (5, 1), (6, 1), (2, 3), (1, 6), (3, 2),
+)  # fmt: skip
+RATIOS_TO_9: tuple[Grid, ...] = (
+    (1, 2), (2, 1), (3, 1), (1, 3), (2, 2), (4, 1), (1, 4), (5, 1), (1, 5), (1, 6), (6, 1), (3, 2), (2, 3), (7, 1),
+    (1, 7), (4, 2), (2, 4), (1, 8), (8, 1), (1, 9), (3, 3), (9, 1),
+)  # fmt: skip
+RATIOS = {6: RATIOS_TO_6, 9: RATIOS_TO_9}  # by the most tiles: as in the release's vLLM code, as in the paper
 
 
 @dataclass(frozen=True)
 class Mode:
-    """A view's size in pixels a side and how the page is made to `fit` it: "resize" or "pad"."""
+    """The overview's pixels a side and how the page is made to `fit` it ("resize" or "pad"); where there are tiles,
+    their pixels a side and the grids they may form.
+    """
 
     name: str
     size: int
     fit: str
+    tile: int = 0
+    ratios: tuple[Grid, ...] = ()
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Pixels a side of the views that a page may get."""
+        return (self.size, self.tile) if self.tile else (self.size,)
+
+    @property
+    def grids(self) -> tuple[Grid, ...]:
+        """All that `grid_of` can answer."""
+        return (WHOLE, *self.ratios)
 
 
 MODES = {
@@ -35,15 +65,54 @@ MODES = {
     "small": Mode("small", 640, "resize"),
     "base": Mode("base", 1024, "pad"),
     "large": Mode("large", 1280, "pad"),
+    "gundam": Mode("gundam", 1024, "pad", 640, RATIOS_TO_9),
+    "gundam_m": Mode("gundam_m", 1280, "pad", 1024, RATIOS_TO_9),
 }
 
 
-def mode_for(size: int) -> Mode:
-    """The mode of a view of `size` pixels; sizes that have no name follow the rule: resize up to 640."""
-    for mode in MODES.values():
-        if mode.size == size:
-            return mode
-    return Mode(f"{size}px", size, "resize" if size <= _LARGEST_RESIZED else "pad")
+def mode_of(text: str) -> Mode:
+    """The mode called `text`: a name of MODES, pixels of the overview ("64"), or overview and tile ("96+64"); with
+    "/6" behind, pages are cut into at most 6 tiles instead of 9, as the release's vLLM code does.
+
+    Raises DataError for anything else.
+    """
+    base, slash, most = text.partition("/")
+    mode = MODES.get(base) or _by_pixels(base)
+    if mode is None or (slash and not (mode.tile and most.isdecimal() and int(most) in RATIOS)):
+        raise DataError(
+            f"there is no mode {text!r}; choose {', '.join(MODES)}, pixels (640), overview and tiles (1024+640), "
+            f"or one with tiles and their greatest number, 6 or 9 (gundam/6)"
+        )
+    return replace(mode, name=text, ratios=RATIOS[int(most)]) if slash else mode
+
+
+def _by_pixels(text: str) -> Mode | None:
+    size, plus, tile = text.partition("+")
+    if not size.isdecimal() or (plus and not tile.isdecimal()):
+        return None
+    fit = "resize" if int(size) <= LARGEST_RESIZED else "pad"
+    if plus:
+        return Mode(text, int(size), fit, int(tile), RATIOS_TO_9) if int(tile) else None
+    named = (mode for mode in MODES.values() if not mode.tile and mode.size == int(size))
+    return next(named, Mode(text, int(size), fit))
+
+
+def grid_of(width: int, height: int, mode: Mode) -> Grid:
+    """(columns, rows) of the tiles that a page of these pixels is cut into; WHOLE for a mode without tiles, and for a
+    page that is no larger than one tile.
+
+    The grid nearest in shape wins; of two equally near ones the later, where the page has more pixels than half of
+    what its tiles would hold.
+    """
+    if not mode.tile or (width <= mode.tile and height <= mode.tile):
+        return WHOLE
+    best, smallest = WHOLE, float("inf")
+    for columns, rows in mode.ratios:
+        difference = abs(width / height - columns / rows)
+        filled = width * height > 0.5 * mode.tile * mode.tile * columns * rows
+        if difference < smallest or (difference == smallest and filled):
+            best, smallest = (columns, rows), difference
+    return best
 
 
 def grid_side(size: int, patch: int) -> int:
@@ -53,7 +122,7 @@ def grid_side(size: int, patch: int) -> int:
         nearest = max(1, round(size / unit)) * unit
         raise DataError(
             f"a view of {size} pixels is not a multiple of {unit} (patch {patch} times the compressor's "
-            f"{COMPRESSION}); the nearest size is {nearest}: data.image_size={nearest}"
+            f"{COMPRESSION}); the nearest size is {nearest}: data.modes=['{nearest}']"
         )
     return size // patch
 
@@ -63,70 +132,49 @@ def token_side(size: int, patch: int) -> int:
     return grid_side(size, patch) // COMPRESSION
 
 
-def vision_tokens(size: int, patch: int) -> int:
-    """Vision tokens of a view as the paper counts them: without newlines and separator."""
-    return token_side(size, patch) ** 2
+def vision_tokens(mode: Mode, patch: int, grid: Grid = WHOLE) -> int:
+    """Vision tokens of a page as the paper counts them: without newlines and separator."""
+    tiles = grid[0] * grid[1]
+    return token_side(mode.size, patch) ** 2 + (tiles * token_side(mode.tile, patch) ** 2 if tiles else 0)
 
 
-def sequence_length(size: int, patch: int) -> int:
-    """Decoder positions that a view takes: rows of tokens, each ended by a newline, then a separator."""
-    side = token_side(size, patch)
-    return side * (side + 1) + 1
+def valid_tokens(width: int, height: int, mode: Mode, patch: int) -> int:
+    """Vision tokens of a page that are not spent on padding (paper, equation 1, rounded down as the release does)."""
+    overview = vision_tokens(mode, patch)
+    tiles = vision_tokens(mode, patch, grid_of(width, height, mode)) - overview
+    longer, shorter = max(width, height), min(width, height)
+    padded = mode.fit == "pad"
+    return tiles + (int(overview * (1 - (longer - shorter) / longer)) if padded else overview)
 
 
-def view(page: np.ndarray, mode: Mode) -> np.ndarray:
-    """A page (uint8 [height, width] or [height, width, 3]) as a view, uint8 [3, size, size].
-
-    The pixels are PIL's own: bicubic `resize`, or `ImageOps.pad`. A grey page's three channels share memory
-    (a read-only broadcast), so collating can stay on one channel.
-    """
-    size = (mode.size, mode.size)
-    pixels = page if page.shape[:2] == size else _fitted(page, mode)  # PIL would copy it as it is
-    if pixels.ndim == 2:
-        return np.broadcast_to(pixels, (3, *pixels.shape))
-    return pixels.transpose(2, 0, 1)
+def positions(mode: Mode, patch: int, grid: Grid = WHOLE) -> int:
+    """Decoder positions that a page takes: rows of tokens, each ended by a newline, then a separator."""
+    side = token_side(mode.size, patch)
+    columns, rows = (count * token_side(mode.tile, patch) if count else 0 for count in grid)
+    return rows * (columns + 1) + side * (side + 1) + 1
 
 
-def _fitted(page: np.ndarray, mode: Mode) -> np.ndarray:
-    image = Image.fromarray(page)
-    size = (mode.size, mode.size)
-    if mode.fit == "resize":
-        return np.asarray(image.resize(size, Image.Resampling.BICUBIC))
-    colour = PAD_COLOUR if image.mode == "L" else (PAD_COLOUR,) * 3
-    return np.asarray(ImageOps.pad(image, size, Image.Resampling.BICUBIC, color=colour))
+def most_positions(modes: Sequence[Mode], patch: int) -> int:
+    """Decoder positions of the page that takes most in any of `modes`."""
+    return max(positions(mode, patch, grid) for mode in modes for grid in mode.grids)
 
 
-def resample_glyphs(
-    glyphs: np.ndarray, cell: int, page_shape: tuple[int, int], size: int, cells: int
+def laid_out(
+    mode: Mode, patch: int, grid: Grid, overview: int, first_tile: int, newline: int, separator: int
 ) -> np.ndarray:
-    """A page's glyph map as seen in the view of `size` pixels: uint8 [cells, cells].
-
-    glyphs: uint8 [rows, columns], one cell `cell` page pixels a side. page_shape: (height, width) of the
-    page. Each cell of the result takes the class at its centre, through the same transform as `view`; padding
-    is BLANK.
+    """What stands at each of a page's positions, int64 [positions]: rows of a table in which the overview's tokens
+    begin at `overview` and those of its tiles, one tile after the other, at `first_tile`.
     """
-    rows = _source_cells(page_shape, size, cells, axis=0) // cell
-    columns = _source_cells(page_shape, size, cells, axis=1) // cell
-    inside = (rows >= 0)[:, None] & (columns >= 0)[None, :]
-    rows = np.clip(rows, 0, glyphs.shape[0] - 1).astype(np.intp)
-    columns = np.clip(columns, 0, glyphs.shape[1] - 1).astype(np.intp)
-    return np.where(inside, glyphs[np.ix_(rows, columns)], np.uint8(BLANK))
+    side, (columns, rows) = token_side(mode.size, patch), grid
+    whole = overview + np.arange(side * side).reshape(side, side)
+    parts = [_with_newlines(whole, newline), np.array([separator])]
+    if columns:
+        side = token_side(mode.tile, patch)
+        tiles = first_tile + np.arange(rows * columns * side * side).reshape(rows, columns, side, side)
+        together = tiles.transpose(0, 2, 1, 3).reshape(rows * side, columns * side)
+        parts.insert(0, _with_newlines(together, newline))
+    return np.concatenate(parts)
 
 
-def _source_cells(page_shape: tuple[int, int], size: int, cells: int, axis: int) -> np.ndarray:
-    """Page pixel coordinates (float [cells]) of the cells' centres along an axis; -1 in the padding."""
-    centres = (np.arange(cells) + 0.5) * (size / cells)
-    shown, offset = _placement(page_shape, size)[axis]
-    position = (centres - offset) * (page_shape[axis] / max(shown, 1))  # a sliver of a page may vanish
-    return np.where((centres >= offset) & (centres < offset + shown), position, -1.0)
-
-
-def _placement(page_shape: tuple[int, int], size: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(pixels, offset) of the page inside the view, for height and width, as PIL computes them."""
-    if mode_for(size).fit == "resize":
-        return (size, 0), (size, 0)
-    height, width = page_shape
-    shown_height = size if height >= width else round(height / width * size)
-    shown_width = size if width >= height else round(width / height * size)
-    top, left = round((size - shown_height) * 0.5), round((size - shown_width) * 0.5)
-    return (shown_height, top), (shown_width, left)
+def _with_newlines(tokens: np.ndarray, newline: int) -> np.ndarray:
+    return np.pad(tokens, ((0, 0), (0, 1)), constant_values=newline).ravel()

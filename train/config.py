@@ -133,7 +133,9 @@ class DataConfig:
         default_factory=dict
     )  # pages of random text, under the names of `held_out`
     tokenizer: str = "bytes"  # "bytes", or the path of a tokenizer.json
-    image_size: int = 128  # pixels a side of the view that the model gets
+    modes: list[str] = field(
+        default_factory=lambda: ["128"]
+    )  # how pages become views: tiny, small, base, large, gundam, gundam_m, pixels ("128"), overview and tiles ("96+64"); of several each page gets one
     max_length: int = 512  # tokens of the longest row, vision tokens included
     global_batch: int = 16  # pages in one optimizer step, over all processes
     micro_batch: int = 16  # pages in one forward pass of one process

@@ -8,7 +8,7 @@ the patches of the window branch, one from the vision tokens. The heads are drop
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -90,12 +90,18 @@ def token_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return losses * counted
 
 
-def glyph_cross_entropy(logits: Tensor, batch: MicroBatch) -> Tensor:
-    """Sum over the known cells of all pages, in nats. logits [V, G, G, C]; classes beyond C share the last one."""
+def glyph_cross_entropy(maps: Sequence[Tensor], batch: MicroBatch) -> Tensor:
+    """Sum over the known cells of all pages, in nats. maps: of each stack, logits [V, G, G, C]; classes beyond C share
+    the last one.
+    """
     if batch.glyphs is None:
-        return logits.sum() * 0.0  # every head gets a gradient on every rank, pages or not
-    classes = logits.shape[-1]
-    labels = batch.glyphs.long()
-    labels = torch.where(labels == IGNORE_GLYPH, NO_LABEL, labels.clamp(max=classes - 1))
-    labels = torch.where((batch.view_of >= 0)[:, None, None], labels, NO_LABEL)
+        # every head gets a gradient on every rank, pages or not
+        return torch.stack([logits.sum() * 0.0 for logits in maps]).sum()
+    losses = [_stack_cross_entropy(logits, glyphs) for logits, glyphs in zip(maps, batch.glyphs, strict=True)]
+    return torch.stack(losses).sum()
+
+
+def _stack_cross_entropy(logits: Tensor, glyphs: Tensor) -> Tensor:
+    labels = glyphs.long()
+    labels = torch.where(labels == IGNORE_GLYPH, NO_LABEL, labels.clamp(max=logits.shape[-1] - 1))
     return F.cross_entropy(logits.float().flatten(0, 2), labels.flatten(), ignore_index=NO_LABEL, reduction="sum")

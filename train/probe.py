@@ -18,9 +18,10 @@ from megatron.core import parallel_state
 from megatron.core.tensor_parallel import gather_from_tensor_model_parallel_region
 from torch import Tensor
 
-from data_pipeline.batch import HOLE, NO_LOSS, Collator, MicroBatch, hole
+from data_pipeline.batch import HOLE, NO_LOSS, Collator, MicroBatch, Shown, hole
 from data_pipeline.reader import records
 from data_pipeline.record import Record
+from data_pipeline.resolution import Grid
 from parallel.device import device
 from parallel.pipeline import StageOutput, forward_only
 
@@ -74,7 +75,7 @@ def _look(model: torch.nn.Module, batches: Sequence[MicroBatch], with_blank: boo
         "image_gain": _ratio(shuffled["paired_nats"] - right["paired_nats"], right["paired"]),
     }
     if with_blank:
-        blank = [replace(batch, views=blank_views(batch.views)) for batch in batches]
+        blank = [blanked(batch) for batch in batches]
         found["cross_entropy_blank"] = _ratio(forward_only(model, blank, score)["nats"], right["tokens"])
     return found
 
@@ -106,7 +107,7 @@ def collate(items: Sequence[Record], source: str, collator: Collator, batch_size
 
 def score(piece: torch.nn.Module, batch: MicroBatch) -> StageOutput:
     """Counts and nats of one micro-batch, on the piece of the model that has the logits; `paired` are the tokens of
-    batches whose pages can be shuffled.
+    rows whose pages can be shuffled.
     """
     output = piece(batch)
     zero = torch.zeros((), dtype=torch.float64, device=batch.tokens.device)
@@ -117,20 +118,44 @@ def score(piece: torch.nn.Module, batch: MicroBatch) -> StageOutput:
         sums["tokens"] = wanted.sum().double()
         sums["correct"] = ((logits.argmax(-1) == batch.labels) & wanted).sum().double()
         sums["nats"] = _nats(logits, batch.labels)
-        if int((batch.view_of >= 0).sum()) > 1:
-            sums["paired"], sums["paired_nats"] = sums["tokens"], sums["nats"]
+        paired = torch.tensor([row in partners(batch) for row in range(len(wanted))], device=logits.device)
+        labels = batch.labels.masked_fill(~paired[:, None], NO_LOSS)
+        sums["paired"], sums["paired_nats"] = (labels != NO_LOSS).sum().double(), _nats(logits, labels)
     return StageOutput(output.hidden, zero, sums)
 
 
 def with_other_pages(batch: MicroBatch) -> MicroBatch:
-    """Every page in the place of the next one."""
-    return replace(batch, views=batch.views.roll(1, 0))
+    """Every page in the place of the next one that is cut into as many tiles of the same sizes, if there is one."""
+    layout = batch.layout.clone()
+    for pages in _alike(batch):
+        for page, other in zip(pages, pages[1:] + pages[:1], strict=True):
+            layout[page.first : page.first + page.count] = batch.layout[other.first : other.first + other.count]
+    return replace(batch, layout=layout)
 
 
-def blank_views(views: Tensor) -> Tensor:
-    """Pages with nothing on them, uint8 [V, 3, S, S]: each in its background, its most usual grey (text
-    covers less than half).
+def partners(batch: MicroBatch) -> set[int]:
+    """The rows in which `with_other_pages` puts another page in the place of every one."""
+    alone = {pages[0].row for pages in _alike(batch) if len(pages) == 1}
+    return {page.row for page in batch.shown} - alone
+
+
+def _alike(batch: MicroBatch) -> list[list[Shown]]:
+    """The pages of a batch, those together that take their positions in the same way."""
+    groups: dict[tuple[str, Grid], list[Shown]] = {}
+    for page in batch.shown:
+        groups.setdefault((page.mode, page.grid), []).append(page)
+    return list(groups.values())
+
+
+def blanked(batch: MicroBatch) -> MicroBatch:
+    """The batch with pages on which there is nothing: each view in its background, its most usual grey (text covers
+    less than half); texts in their place with no token.
     """
+    texts = None if batch.texts is None else torch.full_like(batch.texts, -1)
+    return replace(batch, views=tuple(map(_blank, batch.views)), texts=texts)
+
+
+def _blank(views: Tensor) -> Tensor:
     paper = views.flatten(1).median(dim=1).values
     return paper[:, None, None, None].expand_as(views)
 

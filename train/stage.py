@@ -162,11 +162,16 @@ def stream_of(
 
 
 def batch_spec(config: Config) -> BatchSpec:
-    """What a row and a view of this configuration look like; a glyph cell is half a patch."""
+    """What a row and the views of this configuration look like."""
     asked = config.stage.objective.patch_glyphs > 0 or config.stage.objective.token_glyphs > 0
-    cells = 2 * config.data.image_size // config.model.encoder.patch if asked else None
-    multiple = math.lcm(8, config.parallel.tensor)
-    return BatchSpec(config.data.image_size, config.model.encoder.patch, config.data.max_length, cells, multiple)
+    return BatchSpec(
+        tuple(config.data.modes),
+        config.model.encoder.patch,
+        config.data.max_length,
+        glyphs=asked,
+        row_multiple=math.lcm(8, config.parallel.tensor),
+        every_size=config.engine.zero == 3,
+    )
 
 
 def paths(sources: Mapping[str, SourceConfig]) -> dict[str, Path]:

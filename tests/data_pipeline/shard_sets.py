@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 import webdataset
 
+from data_pipeline.batch import MicroBatch
 from data_pipeline.manifest import Manifest, describe_shard
 from data_pipeline.record import Box, Record, encode
 
@@ -33,6 +35,13 @@ def a_record(number: int, source: str = "prose", pages: int = 1) -> Record:
         glyphs=glyphs,
         glyph_cell=CELL if pages else 0,
     )
+
+
+def views_of(batch: MicroBatch, row: int) -> list[torch.Tensor]:
+    """The views of a row's pages, uint8 [3, S, S] each."""
+    stacks = {stack.shape[-1]: stack for stack in batch.views}
+    places = [place for page in batch.shown if page.row == row for place in (page.overview, *page.tiles)]
+    return [stacks[size][number] for size, number in places]
 
 
 def write_shard(path: Path, records: Sequence[Record]) -> None:

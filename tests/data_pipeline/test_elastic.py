@@ -12,7 +12,7 @@ from data_pipeline.identity import BATCH_HASHES, batch_hash
 from data_pipeline.index import ShardIndex
 from data_pipeline.stream import Cursor, Stream
 from data_pipeline.tokenizer import byte_tokenizer
-from tests.data_pipeline.shard_sets import flip, write_set
+from tests.data_pipeline.shard_sets import flip, views_of, write_set
 
 COUNTS = {"prose": [7, 5, 9, 4], "tables": [6, 6], "charts": [3]}  # 25, 12 and 3 samples
 PHASES = {
@@ -21,7 +21,7 @@ PHASES = {
     9: {"prose": 5, "tables": 2, "charts": 1},
 }  # from step
 STEPS, GLOBAL_BATCH = 15, 12
-COLLATOR = Collator(byte_tokenizer(), BatchSpec(image_size=32, patch=4, max_length=256))
+COLLATOR = Collator(byte_tokenizer(), BatchSpec(("32",), patch=4, max_length=256))
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,8 @@ class World:
             for batch in batches:
                 for row, key in enumerate(batch.keys):
                     kept = ~batch.padding[row]
-                    shown = batch.views[(batch.view_of == row).nonzero()[:, 0]]
-                    for part in (batch.tokens[row][kept], batch.labels[row][kept], shown):
+                    shown = views_of(batch, row)
+                    for part in (batch.tokens[row][kept], batch.labels[row][kept], *shown):
                         content.update(part.numpy().tobytes())
                     keys.append(f"{batch.sources[row]}/{key}")
         return content.hexdigest(), logged % BATCH_HASHES, keys

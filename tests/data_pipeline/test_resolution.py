@@ -1,109 +1,128 @@
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-from PIL import Image, ImageOps
 
 from data_pipeline.errors import DataError
-from data_pipeline.record import BLANK
 from data_pipeline.resolution import (
     MODES,
+    RATIOS_TO_6,
+    RATIOS_TO_9,
+    WHOLE,
+    grid_of,
     grid_side,
-    mode_for,
-    resample_glyphs,
-    sequence_length,
+    laid_out,
+    mode_of,
+    most_positions,
+    positions,
     token_side,
-    view,
+    valid_tokens,
     vision_tokens,
 )
 
+# Pages of the reference, (width, height): for at most 6 and at most 9 tiles the grid and the decoder positions,
+# measured on the release's own code.
+GUNDAM = {
+    (595, 842): ((2, 3), 903, (2, 3), 903),
+    (612, 792): ((2, 3), 903, (2, 3), 903),
+    (640, 640): (WHOLE, 273, WHOLE, 273),
+    (641, 100): ((6, 1), 883, (6, 1), 883),
+    (1280, 720): ((2, 1), 483, (2, 1), 483),
+    (1920, 1080): ((2, 1), 483, (4, 2), 1093),
+    (1000, 1000): ((2, 2), 693, (2, 2), 693),
+    (1250, 1000): ((3, 2), 893, None, None),
+    (3000, 1000): ((3, 1), 583, (3, 1), 583),
+    (600, 6000): ((1, 6), 933, (1, 9), 1263),
+}
+
 
 @pytest.mark.parametrize(
-    ("name", "size", "fit", "tokens", "positions"),
+    ("name", "size", "fit", "tokens", "places"),
     [
         ("tiny", 512, "resize", 64, 73),
         ("small", 640, "resize", 100, 111),
         ("base", 1024, "pad", 256, 273),
         ("large", 1280, "pad", 400, 421),
+        ("gundam", 1024, "pad", 256, 273),
+        ("gundam_m", 1280, "pad", 400, 421),
     ],
 )
-def test_modes_cost_what_the_paper_says(name, size, fit, tokens, positions):
-    assert (MODES[name].size, MODES[name].fit) == (size, fit)
-    assert mode_for(size) is MODES[name]
-    assert vision_tokens(size, 16) == tokens
-    assert sequence_length(size, 16) == positions
+def test_modes_cost_what_the_paper_says(name, size, fit, tokens, places):
+    mode = MODES[name]
+    assert (mode.size, mode.fit) == (size, fit)
+    assert mode_of(name) is mode
+    assert vision_tokens(mode, 16) == tokens == token_side(size, 16) ** 2
+    assert positions(mode, 16) == places
     assert grid_side(size, 16) == size // 16
-    assert token_side(size, 16) ** 2 == tokens
 
 
-def test_sizes_without_a_name_follow_the_same_rule():
-    assert (mode_for(128).size, mode_for(128).fit) == (128, "resize")
-    assert (mode_for(768).size, mode_for(768).fit) == (768, "pad")
-    assert (vision_tokens(128, 8), sequence_length(128, 8)) == (16, 21)
+@pytest.mark.parametrize("page", GUNDAM)
+@pytest.mark.parametrize("most", [6, 9])
+def test_gundam_cuts_pages_as_the_release_does(page, most):
+    grid, places = GUNDAM[page][:2] if most == 6 else GUNDAM[page][2:]
+    mode = mode_of(f"gundam/{most}")
+    if grid is None:
+        return
+    assert grid_of(*page, mode) == grid
+    assert positions(mode, 16, grid) == places
+    assert vision_tokens(mode, 16, grid) == 256 + 100 * grid[0] * grid[1]
+    assert len(laid_out(mode, 16, grid, 0, 0, 0, 0)) == places
+
+
+def test_gundam_m_costs_what_the_paper_says():
+    mode = MODES["gundam_m"]
+    assert grid_of(1024, 1024, mode) == WHOLE
+    grid = grid_of(1700, 2200, mode)
+    assert grid == (2, 3)
+    columns, rows = grid
+    assert vision_tokens(mode, 16, grid) == 256 * columns * rows + 400
+    assert positions(mode, 16, grid) == 421 + rows * 16 * (columns * 16 + 1)
+
+
+def test_the_lists_hold_every_grid_of_their_number_of_tiles_once():
+    for most, ratios in ((6, RATIOS_TO_6), (9, RATIOS_TO_9)):
+        every = {(i, j) for i in range(1, 10) for j in range(1, 10) if 2 <= i * j <= most}
+        assert set(ratios) == every and len(ratios) == len(every)
+        assert [i * j for i, j in ratios] == sorted(i * j for i, j in ratios)
+
+
+def test_of_equally_near_grids_the_later_wins_where_the_page_fills_half_of_it():
+    mode = mode_of("1024+640")
+    assert grid_of(700, 700, mode) == (2, 2)  # as square as (3, 3), whose half it does not fill
+    assert grid_of(1500, 1500, mode) == (3, 3)
+
+
+def test_tokens_on_the_padding_do_not_count_as_valid():
+    """Equation 1 of the paper; rounded down as the release's code does."""
+    base = MODES["base"]
+    assert valid_tokens(1024, 1024, base, 16) == 256
+    assert valid_tokens(595, 842, base, 16) == int(256 * (1 - (842 - 595) / 842)) == 180
+    assert valid_tokens(842, 595, base, 16) == 180
+    assert valid_tokens(595, 842, MODES["small"], 16) == 100
+    assert valid_tokens(595, 842, MODES["gundam"], 16) == 600 + 180
+
+
+def test_modes_without_a_name_follow_the_same_rules():
+    assert (mode_of("128").size, mode_of("128").fit, mode_of("128").sizes) == (128, "resize", (128,))
+    assert (mode_of("768").fit, mode_of("768").grids) == ("pad", (WHOLE,))
+    assert mode_of("640") is MODES["small"]
+    tiled = mode_of("96+64/6")
+    assert (tiled.size, tiled.tile, tiled.ratios, tiled.fit) == (96, 64, RATIOS_TO_6, "resize")
+    assert mode_of("1024+640").ratios == MODES["gundam"].ratios
+    assert most_positions([mode_of("64"), tiled], 8) == max(positions(tiled, 8, grid) for grid in RATIOS_TO_6)
+
+
+@pytest.mark.parametrize("text", ["", "huge", "12x", "96+", "96+0", "64/6", "gundam/7", "gundam/", "-64", "+64"])
+def test_what_is_no_mode_is_refused_with_the_choices(text):
+    with pytest.raises(DataError, match="choose tiny, small, base, large, gundam, gundam_m, pixels"):
+        mode_of(text)
 
 
 @pytest.mark.parametrize("size", [100, 520, 0, -64])
 def test_a_size_the_encoder_cannot_tile_names_the_nearest_one(size):
     nearest = {100: 128, 520: 512, 0: 64, -64: 64}[size]
-    with pytest.raises(DataError, match=f"data.image_size={nearest}"):
+    with pytest.raises(DataError, match=f"data.modes=..{nearest}"):
         grid_side(size, 16)
-
-
-SHAPES = [(300, 200), (200, 300), (64, 64), (704, 704), (1025, 1024), (7, 1000), (1, 1)]
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("channels", [1, 3])
-def test_views_are_pil_s_own_pixels(shape, channels):
-    page = (
-        np.random.default_rng(1)
-        .integers(0, 256, (*shape, channels), dtype=np.uint8)
-        .squeeze(-1 if channels == 1 else ())
-    )
-    image = Image.fromarray(page)
-    resized = np.asarray(image.resize((64, 64), Image.Resampling.BICUBIC))
-    padded = np.asarray(ImageOps.pad(image.convert("RGB"), (704, 704), color=(127, 127, 127)))
-    small, large = view(page, mode_for(64)), view(page, mode_for(704))
-    assert small.dtype == large.dtype == np.uint8
-    assert np.array_equal(small, np.moveaxis(np.atleast_3d(resized), -1, 0) + np.zeros((3, 1, 1), np.uint8))
-    assert np.array_equal(large, padded.transpose(2, 0, 1))
-
-
-def test_a_page_of_the_view_s_size_is_not_touched_and_grey_costs_one_channel():
-    page = np.random.default_rng(2).integers(0, 256, (128, 128), dtype=np.uint8)
-    shown = view(page, mode_for(128))
-    assert shown.shape == (3, 128, 128)
-    assert shown.strides[0] == 0
-    assert np.array_equal(shown[2], page)
-
-
-@pytest.mark.parametrize("size", [128, 704])
-@pytest.mark.parametrize("shape", [(256, 256), (200, 320), (320, 200), (421, 704), (704, 421)])
-@pytest.mark.parametrize("cell", [4, 8])
-def test_a_resampled_glyph_map_is_what_nearest_resampling_of_the_page_shows(size, shape, cell):
-    rows, columns = -(-shape[0] // cell), -(-shape[1] // cell)
-    glyphs = np.random.default_rng(3).integers(1, 254, (rows, columns), dtype=np.uint8)
-    drawn = np.kron(glyphs, np.ones((cell, cell), np.uint8))[: shape[0], : shape[1]]
-    image = Image.fromarray(drawn)
-    if mode_for(size).fit == "resize":
-        shown = image.resize((size, size), Image.Resampling.NEAREST)
-    else:
-        shown = ImageOps.pad(image, (size, size), Image.Resampling.NEAREST, color=BLANK)
-    cells = size  # a cell a pixel: its centre is what PIL's nearest samples
-    assert np.array_equal(resample_glyphs(glyphs, cell, shape, size, cells), np.asarray(shown))
-
-
-def test_a_map_at_the_view_s_own_cells_is_not_changed():
-    glyphs = np.random.default_rng(4).integers(0, 254, (32, 32), dtype=np.uint8)
-    assert np.array_equal(resample_glyphs(glyphs, 4, (128, 128), 128, 32), glyphs)
-
-
-def test_a_sliver_of_a_page_is_all_padding_or_shown_but_never_an_error():
-    glyphs = np.ones((1, 250), np.uint8)
-    found = resample_glyphs(glyphs, 4, (1, 1000), 704, 64)
-    assert found.shape == (64, 64)
-    assert set(np.unique(found)) <= {BLANK, 1}
 
 
 def test_resolution_needs_no_torch():

@@ -11,6 +11,7 @@ from typing import Any
 STEPS, SAVED_AT = 5, 3
 RATE, DECAY, CLIP = 2e-3, 0.1, 0.5
 LONGEST = 160
+MODES = ("64", "96", "64+32")  # each page is given one of them; in the last it is cut into 2 x 2 tiles
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,9 @@ def build_pages(folder: Path) -> None:
     build(BuildConfig(corpus=corpus, out=str(folder), workers=1))
 
 
-def global_batch(pages: Path, step: int) -> list[Any]:
-    """4 micro-batches of 2 rows: one and two pages a row, text without a page, pages of 64 and of 96 pixels, and one
-    micro-batch without any page. Which is which moves on with the step.
+def global_batch(pages: Path, step: int, every_size: bool = False) -> list[Any]:
+    """4 micro-batches of 2 rows: one and two pages a row, text without a page, pages of 64 and of 96 pixels and in tiles
+    beside each other, and one micro-batch without any page. Which is which moves on with the step.
     """
     from data_pipeline.batch import BatchSpec, Collator
     from data_pipeline.reader import records
@@ -140,13 +141,13 @@ def global_batch(pages: Path, step: int) -> list[Any]:
     first, second, third, fourth, fifth, sixth, seventh, eighth = found
     both = replace(third, pages=(*third.pages, *fourth.pages), target=third.target + fourth.target)
     batches = []
-    for rows, size in (
-        ([first, second], 64),
-        ([both, _text(fifth)], 96),
-        ([sixth, _text(third)], 64),
-        ([_text(seventh), _text(eighth)], 64),
+    spec = BatchSpec(MODES, 8, LONGEST, glyphs=True, every_size=every_size)
+    for rows in (
+        [first, second],
+        [both, _text(fifth)],
+        [sixth, _text(third)],
+        [_text(seventh), _text(eighth)],
     ):
-        spec = BatchSpec(size, 8, LONGEST, glyph_cells=2 * size // 8)
         batches.append(Collator(byte_tokenizer(), spec)(rows, ["text"] * 2))
     return batches[step % 4 :] + batches[: step % 4]
 
@@ -205,7 +206,9 @@ def shares(pages: Path, case: Case) -> list[list[Any]]:
     from megatron.core import parallel_state
 
     rank, each = parallel_state.get_data_parallel_rank(), 4 // case.data
-    return [global_batch(pages, step)[rank * each : (rank + 1) * each] for step in range(STEPS)]
+    every_size = case.engine.get("zero") == 3
+    steps = [global_batch(pages, step, every_size) for step in range(STEPS)]
+    return [batches[rank * each : (rank + 1) * each] for batches in steps]
 
 
 def trained(case: Case, pages: Path, initial: Path, saved: Path) -> dict[str, Any]:

@@ -26,7 +26,8 @@ def batch() -> SimpleNamespace:
     glyphs = torch.randint(0, 5, (2, 4, 4), dtype=torch.uint8)
     glyphs[0, 0, 0], glyphs[0, 1, 1] = 255, 200
     labels = torch.tensor([[-100, 3, 4, -100], [7, -100, 1, 2]])
-    return SimpleNamespace(labels=labels, glyphs=glyphs, view_of=torch.tensor([0, -1]))
+    glyphs[1] = 255
+    return SimpleNamespace(labels=labels, glyphs=(glyphs,))
 
 
 class Logits(torch.nn.Module):
@@ -41,7 +42,7 @@ class Logits(torch.nn.Module):
 
     def forward(self, batch: SimpleNamespace, with_glyphs: bool) -> SimpleNamespace:
         self.asked.append(with_glyphs)
-        patch, token = (self.patch, self.token) if with_glyphs else (None, None)
+        patch, token = ((self.patch,), (self.token,)) if with_glyphs else (None, None)
         return SimpleNamespace(hidden=None, logits=self.logits, patch_glyphs=patch, token_glyphs=token)
 
 
@@ -70,7 +71,7 @@ def test_glyph_maps_count_known_cells_of_real_pages_and_share_the_last_class(bat
     module = Logits()
     output = NextToken(patch_glyphs=0.5, token_glyphs=2.0)(module, batch, NORMALIZERS)
     loss, sums = output.loss, output.sums
-    labels = batch.glyphs[0].long().flatten()
+    labels = batch.glyphs[0][0].long().flatten()
     known = labels != 255
     labels = labels.clamp(max=5)  # class 200 is beyond the heads' six classes
     for name, weight, logits in (("patch_glyphs", 0.5, module.patch), ("token_glyphs", 2.0, module.token)):
@@ -83,8 +84,7 @@ def test_glyph_maps_count_known_cells_of_real_pages_and_share_the_last_class(bat
 def test_a_batch_without_pages_gives_the_heads_zero_gradients_not_missing_ones(batch: SimpleNamespace) -> None:
     from train.objective import NextToken
 
-    batch.view_of = torch.tensor([-1, -1])
-    for glyphs in (batch.glyphs, None):
+    for glyphs in ((torch.full_like(batch.glyphs[0], 255),), None):
         module, batch.glyphs = Logits(), glyphs
         loss = NextToken(patch_glyphs=1.0, token_glyphs=1.0)(module, batch, {"tokens": 10.0, "cells": 0.5}).loss
         loss.backward()
@@ -101,7 +101,7 @@ def test_noise_replaces_its_share_of_the_text_by_letters_of_the_same_row_and_not
     labels = torch.full((rows, length), -100)
     labels[:, 9:40] = tokens[:, 10:41]  # text at 10..40, the last of them the end of the text
     batch = MicroBatch(
-        tokens, labels, tokens, tokens > -1, torch.zeros(1), torch.tensor([-1]), None, [f"page-{row}" for row in range(rows)], []
+        tokens, labels, tokens, tokens > -1, (), torch.zeros(0), (), None, [f"page-{row}" for row in range(rows)], []
     )
     noisy = with_noise(batch, 0.25)
     changed = noisy.tokens != tokens

@@ -3,15 +3,21 @@
 The windowed branch reads the page at full resolution, two strided convolutions leave a 16th of its tokens,
 and the global branch attends over those. Both branches' features go into each vision token.
 
-Shapes: V views, S pixels a side, G = S / patch, F = G / 4 vision tokens a side, C compressed width, D
-decoder width. Source: DeepSeek-OCR (arXiv 2510.18234); the global branch is CLIP-L's transformer.
+Pages come as stacks of views, each of one size; their vision tokens make one table, from which a page takes what
+stands at its positions.
+
+Shapes: V views of a stack, S pixels a side, G = S / patch, F = G / 4 vision tokens a side, N vision tokens of all
+stacks (view by view, row by row), C compressed width, D decoder width. Source: DeepSeek-OCR (arXiv 2510.18234); the
+global branch is CLIP-L's transformer.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from megatron.core.transformer.transformer_config import TransformerConfig
 
+from data_pipeline.resolution import token_side
 from parallel.layers import (
     Attention,
     LayerNorm,
@@ -29,22 +35,22 @@ NORM_EPS = 1e-5
 
 
 class Vision(NamedTuple):
-    """What DeepEncoder makes of V pages; None for what other pipeline pieces make. A tuple, because ZeRO-3 looks
-    for tensors in tuples.
+    """What DeepEncoder makes of pages; None for what other pipeline pieces make. A tuple, because ZeRO-3 looks for
+    tensors in tuples.
     """
 
-    features: torch.Tensor | None = None  # [F * F, V, C], compressed: what the windowed branch's stage sends
-    patches: torch.Tensor | None = None  # [V, G, G, window width], the windowed branch before its neck
-    tokens: torch.Tensor | None = None  # [V, F * F, D], row by row of the page
-    rows: torch.Tensor | None = None  # [V, F * (F + 1) + 1, D], as the decoder reads them
+    features: torch.Tensor | None = None  # [N, 1, C], compressed: what the windowed branch's stage sends
+    patches: tuple[torch.Tensor, ...] | None = None  # [V, G, G, window width], the windowed branch before its neck
+    tokens: tuple[torch.Tensor, ...] | None = None  # [V, F * F, D]
+    table: torch.Tensor | None = None  # [N + 2, D]: all vision tokens, newline, separator
 
 
 class DeepEncoder(Module):
-    """Pages [V, 3, S, S] in [-1, 1] -> vision tokens [V, F * F, D]; or the half of it that `part` names."""
+    """Stacks of pages [V, 3, S, S] in [-1, 1] -> vision tokens; or the half of it that `part` names."""
 
     def __init__(self, encoder: EncoderConfig, width: int, config: TransformerConfig, part: Part) -> None:
         super().__init__(config)
-        self.part = part
+        self.part, self.patch = part, encoder.patch
         compressed = encoder.compressor_widths[-1]
         if part.window:
             self.window = WindowBranch(encoder, config)
@@ -56,37 +62,35 @@ class DeepEncoder(Module):
             self.newline = torch.nn.Parameter(torch.empty(width, dtype=config.params_dtype))
             self.separator = torch.nn.Parameter(torch.empty(width, dtype=config.params_dtype))
 
-    def forward(self, pages_V3SS: torch.Tensor | None, features_LVC: torch.Tensor | None = None) -> Vision:
-        """Encodes pages of any size that is a multiple of 4 patches. features_LVC: in place of pages where the
-        windowed branch is on another stage, what it made, [F * F, V, C].
+    def forward(
+        self, stacks: Sequence[torch.Tensor], features_N1C: torch.Tensor | None = None
+    ) -> Vision:
+        """Encodes pages of any sizes that are multiples of 4 patches. features_N1C: what the windowed branch made of
+        `stacks` where that is on another stage; only their shapes are read then.
         """
-        patches = None
-        if self.part.window:
-            feature_map, patches = self.window(pages_V3SS)
-            # A tensor of its own, not a view: pipeline schedules free what they have sent.
-            features_LVC = (
-                self.compressor(feature_map)
-                .flatten(2)
-                .permute(2, 0, 1)
-                .clone(memory_format=torch.contiguous_format)
-            )
-        if not self.part.embedding:
-            return Vision(features_LVC, patches)
-        assert features_LVC is not None
-        local_VLC = features_LVC.transpose(0, 1)
-        global_VLC = self.get_submodule("global")(local_VLC)
-        tokens_VLD = self.projector(torch.cat([global_VLC[:, 1:], local_VLC], dim=-1))
-        return Vision(features_LVC, patches, tokens_VLD, self._laid_out(tokens_VLD))
+        if features_N1C is not None:
+            return self._read(self._apart(features_N1C, stacks))
+        maps, patches = zip(*map(self.window, stacks))
+        features = [self.compressor(feature_map).flatten(2).transpose(1, 2) for feature_map in maps]
+        if self.part.embedding:
+            return self._read(features)._replace(patches=patches)
+        # A tensor of its own, not a view: pipeline schedules free what they have sent.
+        return Vision(torch.cat([stack.flatten(0, 1) for stack in features]).unsqueeze(1).clone(), patches)
 
-    def _laid_out(self, tokens_VLD: torch.Tensor) -> torch.Tensor:
-        """Vision tokens as the decoder reads them, [V, F * (F + 1) + 1, D]: a newline ends each row, the
-        separator ends the page.
-        """
-        views, count, width = tokens_VLD.shape
-        side = round(count**0.5)
-        newline = self.newline.expand(views, side, 1, width)
-        rows = torch.cat([tokens_VLD.view(views, side, side, width), newline], dim=2).flatten(1, 2)
-        return torch.cat([rows, self.separator.expand(views, 1, width)], dim=1)
+    def _apart(self, features_N1C: torch.Tensor, stacks: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Features of each stack, [V, F * F, C]."""
+        counts = [(len(stack), token_side(stack.shape[-1], self.patch) ** 2) for stack in stacks]
+        parts = features_N1C.squeeze(1).split([views * tokens for views, tokens in counts])
+        return [part.unflatten(0, count) for part, count in zip(parts, counts, strict=True)]
+
+    def _read(self, features: Sequence[torch.Tensor]) -> Vision:
+        """Vision tokens from the compressed features of each stack, [V, F * F, C]."""
+        read = self.get_submodule("global")
+        tokens = tuple(
+            self.projector(torch.cat([read(local_VLC)[:, 1:], local_VLC], dim=-1)) for local_VLC in features
+        )
+        table = [*(stack.flatten(0, 1) for stack in tokens), torch.stack([self.newline, self.separator])]
+        return Vision(None, None, tokens, torch.cat(table))
 
 
 class Compressor(Module):

@@ -6,16 +6,22 @@ a side. Shapes: V views, S pixels a side, P patches a side, G = 2 * P cells a si
 a side, K classes.
 """
 
+from typing import TypeAlias
+
 import torch
 from megatron.core.transformer.transformer_config import TransformerConfig
 
+from data_pipeline.resolution import COMPRESSION
+from data_pipeline.resolution import GLYPH_CELLS_PER_PATCH as CELLS_PER_PATCH
 from parallel.layers import Linear, Module
 from train.config import ModelConfig
 from train.model.deepencoder import Vision
 from train.model.placement import Part
 
-CELLS_PER_PATCH = 2  # a side
-CELLS_PER_TOKEN = 8  # a side; a vision token covers 4 x 4 patches
+CELLS_PER_TOKEN = CELLS_PER_PATCH * COMPRESSION  # a side; a vision token covers 4 x 4 patches
+
+
+Maps: TypeAlias = tuple[torch.Tensor, ...]
 
 
 class GlyphHeads(Module):
@@ -31,18 +37,24 @@ class GlyphHeads(Module):
         if part.embedding:
             self.token = Linear(config, model.decoder.width, CELLS_PER_TOKEN**2 * self.classes)
 
-    def forward(self, vision: Vision) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Class logits [V, G, G, K] as read from the patches, and as read from the vision tokens; None for what
-        is not here.
+    def forward(self, vision: Vision) -> tuple[Maps | None, Maps | None]:
+        """Class logits [V, G, G, K] of each stack as read from the patches, and as read from the vision tokens; None
+        for what is not here.
         """
         patch = token = None
         if vision.patches is not None:
-            patch = cells(self.patch(vision.patches), CELLS_PER_PATCH, self.classes)
+            patch = tuple(cells(self.patch(stack), CELLS_PER_PATCH, self.classes) for stack in vision.patches)
         if vision.tokens is not None:
-            side = round(vision.tokens.shape[1] ** 0.5)
-            regions = vision.tokens.unflatten(1, (side, side))
-            token = cells(self.token(regions), CELLS_PER_TOKEN, self.classes)
+            token = tuple(
+                cells(self.token(_square(stack)), CELLS_PER_TOKEN, self.classes) for stack in vision.tokens
+            )
         return patch, token
+
+
+def _square(tokens_VLD: torch.Tensor) -> torch.Tensor:
+    """[V, F * F, D] -> [V, F, F, D]."""
+    side = round(tokens_VLD.shape[1] ** 0.5)
+    return tokens_VLD.unflatten(1, (side, side))
 
 
 def cells(logits: torch.Tensor, side: int, classes: int) -> torch.Tensor:

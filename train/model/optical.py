@@ -1,10 +1,11 @@
 """The whole model: pages and text in, logits out.
 
-Shapes: B rows, L positions, V views, S pixels a side, D decoder width, T vocabulary (of this
+Shapes: B rows, L positions, V views of a stack, S pixels a side, N vision tokens, D decoder width, T vocabulary (of this
 tensor-parallel rank).
 """
 
 import copy
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -18,7 +19,7 @@ from parallel.layers import Chunks, Module
 from train.config import ModelConfig, ParallelConfig
 from train.model.decoder import build_decoder, transformer_config
 from train.model.deepencoder import DeepEncoder, Vision
-from train.model.glyphs import GlyphHeads
+from train.model.glyphs import GlyphHeads, Maps
 from train.model.initialise import initialise
 from train.model.placement import Part, of_rank
 
@@ -31,8 +32,8 @@ class Batch(Protocol):
     tokens: torch.Tensor  # int64 [B, L]
     positions: torch.Tensor  # int64 [B, L]
     padding: torch.Tensor  # bool [B, L], True where there is no token
-    views: torch.Tensor  # uint8 [V, 3, S, S]; in the order of the rows they belong to, those of no row last
-    view_of: torch.Tensor  # int64 [V], the row of each view, -1 for none
+    views: tuple[torch.Tensor, ...]  # stacks of one size each, uint8 [V, 3, S, S]
+    layout: torch.Tensor  # int64, for each `<image>` token the row of `Vision.table` that stands there
 
 
 class ModelOutput(NamedTuple):
@@ -40,10 +41,10 @@ class ModelOutput(NamedTuple):
     token at every position; and those of the glyph map where they were asked for and arise here.
     """
 
-    hidden: torch.Tensor | None = None  # 3-D; [F * F, V, C] before the embedding, [L / tensor, B, D] after it
+    hidden: torch.Tensor | None = None  # 3-D; [N, 1, C] before the embedding, [L / tensor, B, D] after it
     logits: torch.Tensor | None = None  # [B, L, T]
-    patch_glyphs: torch.Tensor | None = None  # [V, G, G, classes]
-    token_glyphs: torch.Tensor | None = None  # [V, G, G, classes]
+    patch_glyphs: Maps | None = None  # of each stack [V, G, G, classes]
+    token_glyphs: Maps | None = None  # of each stack [V, G, G, classes]
 
 
 class DecodingCache(StaticInferenceContext):
@@ -125,24 +126,23 @@ class OpticalModel(Module):
         out = self.decoder(None, None, None, decoder_input=embedded_LBD, padding_mask=padding)
         return ModelOutput(None, out, *glyphs) if part.head else ModelOutput(out, None, *glyphs)
 
-    def encode(self, views: torch.Tensor) -> Vision:
-        """uint8 views [V, 3, S, S] -> vision tokens; pixels become (x / 255 - 0.5) / 0.5 in the weights'
-        format. Where the windowed branch is on another stage, its features take the place of the views.
+    def encode(self, views: Sequence[torch.Tensor]) -> Vision:
+        """Stacks of uint8 views [V, 3, S, S] -> vision tokens; pixels become (x / 255 - 0.5) / 0.5 in the weights'
+        format. Where the windowed branch is on another stage, its features take the place of the pixels.
         """
         if not self.part.window:
-            return self.encoder(None, self.received)
-        return self.encoder(views.to(self.config.params_dtype).div_(127.5).sub_(1.0))
+            return self.encoder(views, self.received)
+        return self.encoder([view.to(self.config.params_dtype).div_(127.5).sub_(1.0) for view in views])
 
     def embed(self, batch: Batch, vision: Vision) -> torch.Tensor:
         """Embeddings [L, B, D] of a row's tokens, its vision tokens in place of its `<image>` tokens."""
         embedded = self.decoder.embedding(input_ids=batch.tokens, position_ids=batch.positions).transpose(
             0, 1
         )
-        assert vision.rows is not None
-        rows = vision.rows.to(embedded.dtype)
+        assert vision.table is not None
+        rows = vision.table.to(embedded.dtype).index_select(0, batch.layout)
         images = batch.tokens == self.image_token
-        places = (batch.view_of >= 0).sum() * rows.shape[1]
-        torch._assert_async(images.sum() == places, "<image> tokens and vision tokens differ in number")
+        torch._assert_async(images.sum() == len(rows), "<image> tokens and vision tokens differ in number")
         # Where no token asks for them, in a text-only batch, the vision tokens get zero gradients, not
         # missing ones.
         joined = embedded.masked_scatter(images.unsqueeze(-1), rows).transpose(0, 1).contiguous()

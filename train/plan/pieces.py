@@ -13,6 +13,15 @@ import torch.distributed as dist
 from megatron.core import parallel_state
 
 from data_pipeline.batch import MicroBatch
+from data_pipeline.resolution import (
+    GLYPH_CELLS_PER_PATCH,
+    Grid,
+    Mode,
+    mode_of,
+    positions,
+    token_side,
+    vision_tokens,
+)
 from train.config import Config, DecoderConfig, ModelConfig, ParallelConfig
 from train.model.optical import OpticalModel, build
 from train.model.placement import Part
@@ -128,8 +137,8 @@ def _handed_on(name: str | None, module: OpticalModel, config: Config, rows: int
         return None
     transformer, encoder = module.config, config.model.encoder
     if name == WINDOW:
-        side = config.data.image_size // encoder.patch // 4
-        shape = (side * side, rows, encoder.compressor_widths[-1])
+        tokens = sum(len(stack) * token_side(stack.shape[-1], encoder.patch) ** 2 for stack in views(config, rows, "meta"))
+        shape = (tokens, 1, encoder.compressor_widths[-1])
     else:
         ways = transformer.tensor_model_parallel_size if transformer.sequence_parallel else 1
         shape = (config.data.max_length // ways, rows, config.model.decoder.width)
@@ -137,10 +146,12 @@ def _handed_on(name: str | None, module: OpticalModel, config: Config, rows: int
 
 
 def batch(config: Config, rows: int, device: str = "meta") -> MicroBatch:
-    """`rows` rows of full length, each with a page, without values."""
+    """`rows` rows of full length, each with a page of the heaviest kind, without values."""
     data, objective = config.data, config.stage.objective
-    cells = 2 * data.image_size // config.model.encoder.patch
     asked = objective.patch_glyphs > 0 or objective.token_glyphs > 0
+    mode, grid = heaviest(config)
+    stacks = views(config, rows, device)
+    cells = [GLYPH_CELLS_PER_PATCH * stack.shape[-1] // config.model.encoder.patch for stack in stacks]
 
     def row(dtype: torch.dtype = torch.int64) -> torch.Tensor:
         return torch.zeros(rows, data.max_length, dtype=dtype, device=device)
@@ -150,11 +161,35 @@ def batch(config: Config, rows: int, device: str = "meta") -> MicroBatch:
         labels=row(),
         positions=row(),
         padding=row(torch.bool),
-        views=torch.zeros(rows, 3, data.image_size, data.image_size, dtype=torch.uint8, device=device),
-        view_of=torch.zeros(rows, dtype=torch.int64, device=device),
-        glyphs=torch.zeros(rows, cells, cells, dtype=torch.uint8, device=device) if asked else None,
+        views=stacks,
+        layout=torch.zeros(rows * positions(mode, config.model.encoder.patch, grid), dtype=torch.int64, device=device),
+        shown=(),
+        glyphs=tuple(
+            torch.zeros(len(stack), count, count, dtype=torch.uint8, device=device)
+            for stack, count in zip(stacks, cells, strict=True)
+        )
+        if asked
+        else None,
         keys=[""] * rows,
         sources=[""] * rows,
+    )
+
+
+def heaviest(config: Config) -> tuple[Mode, Grid]:
+    """The mode and grid of the page with most vision tokens: what is planned for."""
+    pages = [(mode, grid) for mode in map(mode_of, config.data.modes) for grid in mode.grids]
+    return max(pages, key=lambda page: vision_tokens(page[0], config.model.encoder.patch, page[1]))
+
+
+def views(config: Config, rows: int, device: str) -> tuple[torch.Tensor, ...]:
+    """The views of `rows` such pages, without values."""
+    mode, (columns, tile_rows) = heaviest(config)
+    counts = {mode.size: rows}
+    if columns:
+        counts[mode.tile] = counts.get(mode.tile, 0) + rows * columns * tile_rows
+    return tuple(
+        torch.zeros(count, 3, size, size, dtype=torch.uint8, device=device)
+        for size, count in sorted(counts.items())
     )
 
 

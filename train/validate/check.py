@@ -49,18 +49,23 @@ def _lengths(config: Config) -> Iterator[str]:
     data, patch = config.data, config.model.encoder.patch
     yield from rules.positive("data", data, "global_batch micro_batch max_length shuffle_window")
     yield from rules.fraction("data.max_bad_fraction", data.max_bad_fraction)
-    sizes = list(rules.image_size("data.image_size", data.image_size, patch))
-    yield from sizes
-    if sizes or patch < 1:
+    if patch < 1:
         return
-    from data_pipeline.resolution import sequence_length  # numpy and Pillow: only where a count is needed
+    from data_pipeline.errors import DataError
+    from data_pipeline.resolution import mode_of, most_positions  # numpy: only where a count is needed
 
-    overhead = sequence_length(data.image_size, patch) + 2  # and the tokens that begin and end a row
+    try:
+        if not data.modes:
+            raise DataError("pages need a mode: data.modes=[base]")
+        overhead = most_positions([mode_of(mode) for mode in data.modes], patch) + 2  # begin and end of a row
+    except DataError as error:
+        yield f"data.modes={data.modes}: {error}."
+        return
     least, most = overhead + SHORTEST_TEXT, config.model.decoder.max_length
     if data.max_length < least:
         yield (
-            f"data.max_length={data.max_length}: a page of {data.image_size} pixels takes {overhead} tokens before any "
-            f"text. Choose data.max_length={least} or more, or a smaller data.image_size."
+            f"data.max_length={data.max_length}: a page takes up to {overhead} tokens in data.modes={data.modes} before any "
+            f"text. Choose data.max_length={least} or more, or a mode of fewer pixels."
         )
     if data.max_length > most:
         yield (

@@ -1,5 +1,6 @@
 """A model with every part of the architecture at toy size, a batch of noise for it, and gradients by global name."""
 
+import copy
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from data_pipeline.resolution import WHOLE, laid_out, mode_of
 from train.config import DecoderConfig, EncoderConfig, ModelConfig
 
 IMAGE_TOKEN = 100  # of every test here
@@ -60,9 +62,22 @@ def noise_pages() -> SimpleNamespace:
         tokens=tokens,
         positions=torch.arange(32).expand(2, 32),
         padding=padding,
-        views=torch.randint(0, 256, (2, 3, 128, 128), generator=generator, dtype=torch.uint8),
-        view_of=torch.arange(2),
+        views=(torch.randint(0, 256, (2, 3, 128, 128), generator=generator, dtype=torch.uint8),),
+        layout=torch.cat([page_layout(view) for view in range(2)]),
     )
+
+
+def page_layout(view: int) -> torch.Tensor:
+    """What stands at the 21 positions of a page that is the `view`-th of two, of 128 pixels each."""
+    return torch.from_numpy(laid_out(mode_of("128"), 8, WHOLE, view * 16, 0, newline=32, separator=33))
+
+
+def text_only(pages: SimpleNamespace) -> SimpleNamespace:
+    """The batch with other tokens in place of its `<image>` tokens, and a zero view."""
+    batch = copy.copy(pages)
+    batch.tokens = pages.tokens.clamp(max=99)
+    batch.views, batch.layout = (torch.zeros_like(pages.views[0][:1]),), pages.layout[:0]
+    return batch
 
 
 def without_zeros(module: torch.nn.Module) -> torch.nn.Module:
@@ -113,7 +128,7 @@ def objective(output) -> torch.Tensor:
     if output.logits is not None:
         logits = gathered(output.logits)
         total = total + (logits * torch.linspace(-1, 1, logits.shape[-1])).square().mean()
-    for glyphs in (output.patch_glyphs, output.token_glyphs):
-        if glyphs is not None:
+    for maps in (output.patch_glyphs, output.token_glyphs):
+        for glyphs in maps or ():
             total = total + glyphs.float().logsumexp(-1).mean()
     return total

@@ -3,12 +3,12 @@ checkpoints.
 """
 
 import copy
-from types import SimpleNamespace
 
 import pytest
 import torch
 from megatron.core.dist_checkpointing.mapping import ShardedTensor, ShardedTensorFactory
 
+from tests.train.model.small_model import text_only
 from train.model.optical import DecodingCache, OpticalModel, build
 
 pytestmark = pytest.mark.usefixtures("one_process")
@@ -26,16 +26,9 @@ def model(small, image_token) -> OpticalModel:
     return model
 
 
-def text_only(pages: SimpleNamespace) -> SimpleNamespace:
-    batch = copy.copy(pages)
-    batch.tokens = pages.tokens.clamp(max=99)
-    batch.views, batch.view_of = torch.zeros_like(pages.views[:1]), torch.tensor([-1])
-    return batch
-
-
 def test_the_text_depends_on_its_own_page_and_on_no_other(model, pages) -> None:
     before = model(pages).logits.detach()
-    pages.views[1] = 255 - pages.views[1]
+    pages.views[0][1] = 255 - pages.views[0][1]
     after = model(pages).logits.detach()
     torch.testing.assert_close(before[0], after[0])
     assert not torch.allclose(before[1, 22:], after[1, 22:])
@@ -48,7 +41,7 @@ def test_every_parameter_gets_a_gradient(model, pages, kind: str) -> None:
     output = model(batch, with_glyphs=True)
     loss = output.logits.float().logsumexp(-1).mean() + sum(
         glyphs.float().logsumexp(-1).mean() * float(kind == "pages")
-        for glyphs in (output.patch_glyphs, output.token_glyphs)
+        for glyphs in (*output.patch_glyphs, *output.token_glyphs)
     )
     loss.backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
@@ -101,13 +94,13 @@ def test_glyph_logits_stand_where_their_cell_is_on_the_page(model, pages) -> Non
     """The logits of one patch (token) fill the square of cells it covers, in reading order."""
     heads = model.glyph_heads
     vision = model.encode(pages.views)
-    patch, token = heads(vision)
+    (patch,), (token,) = heads(vision)
     assert patch.shape == token.shape == (2, 32, 32, 12)
     row, column = 5, 11
-    expected = heads.patch(vision.patches[1, row, column]).view(2, 2, 12)
+    expected = heads.patch(vision.patches[0][1, row, column]).view(2, 2, 12)
     torch.testing.assert_close(patch[1, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2], expected)
     row, column = 2, 3
-    expected = heads.token(vision.tokens[1, 4 * row + column]).view(8, 8, 12)
+    expected = heads.token(vision.tokens[0][1, 4 * row + column]).view(8, 8, 12)
     torch.testing.assert_close(token[1, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8], expected)
 
 

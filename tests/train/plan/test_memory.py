@@ -9,7 +9,6 @@ import torch
 from ranks import free_ports, launch
 
 from conf.compose import compose
-from data_pipeline.resolution import sequence_length
 from parallel.engine import Engine, EngineOptions
 from parallel.topology import environment, start, stop
 from train.model.optical import build
@@ -94,8 +93,7 @@ def measure_one(config: PlanConfig) -> Measured:
     options = EngineOptions(choice.zero, choice.precision, choice.clip)
     engine = Engine(module, parameter_groups(module, 0.05), adamw(config.optim), NextToken(), topology, options)
     values = batch(config, config.data.micro_batch, "cpu")
-    values.tokens[:, : sequence_length(config.data.image_size, config.model.encoder.patch)] = IMAGE
-    values.view_of.copy_(torch.arange(config.data.micro_batch))
+    values.tokens[:, : len(values.layout) // config.data.micro_batch] = IMAGE
     step = [values] * (config.data.global_batch // config.data.micro_batch // topology.data)
     engine.train_step(step)
     there = bytes_of_tensors()

@@ -13,7 +13,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from conf.compose import compose
 from data_pipeline.batch import MicroBatch
-from data_pipeline.resolution import sequence_length
 from parallel.topology import Topology, environment, start, stop
 from train.config import Config
 from train.model.optical import build
@@ -33,7 +32,7 @@ OTHER = [
     "stage=encoder",
     "model.encoder.global_layers=[1]",
     "model.encoder.window_width=96",
-    "data.image_size=96",
+    "data.modes=['96']",
     "model.decoder.shared_experts=0",
     "model.decoder.experts_per_token=3",
     "data.max_length=64",
@@ -71,9 +70,9 @@ def real_batch(config: Config) -> MicroBatch:
     values = batch(config, config.data.micro_batch, "cpu")
     values.tokens.random_(0, 250)
     values.labels.random_(0, 250)
-    values.tokens[:, : sequence_length(config.data.image_size, config.model.encoder.patch)] = IMAGE
-    values.view_of.copy_(torch.arange(config.data.micro_batch))
-    values.views.random_(0, 255)
+    values.tokens[:, : len(values.layout) // config.data.micro_batch] = IMAGE
+    for stack in values.views:
+        stack.random_(0, 255)
     return values
 
 

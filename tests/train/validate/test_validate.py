@@ -24,7 +24,7 @@ IMPOSSIBLE = {
     "model.encoder.compressor_widths=[64]": "give two widths",
     "model.encoder.global_layers=[7]": "choose from 0 to",
     "model.glyph_classes=300": "choose 1 to 256",
-    "data.image_size=130": "data.image_size=128",
+    "data.modes=['130']": "data.modes=['128']",
     "data.max_length=20": "takes 9 tokens before any text. Choose data.max_length=25",
     "data.max_length=100000": "or a larger model.decoder.max_length",
     "data.micro_batch=0": "data.micro_batch=0: must be above 0",
