@@ -1,0 +1,1 @@
+"""`python -m train.convert`: the weights that DeepSeek-OCR was released with, in and out."""

@@ -1,0 +1,73 @@
+"""The settings of `python -m train.convert`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING
+
+from conf.errors import ConfigError
+
+DTYPES = ("as_stored", "bf16", "fp32")
+MODEL_TYPES = ("unlimited_ocr", "deepseek_vl_v2")
+
+
+@dataclass(
+    init=False, repr=False, eq=False
+)  # what these generate would spell out `from`, a keyword of Python
+class ConvertConfig:
+    """What is read, what is written, and how."""
+
+    __annotations__ = {"from": str}  # a released folder, or a run folder, or one of its checkpoints
+    locals()["from"] = MISSING
+    to: str = MISSING  # the folder to write, which must not exist yet: a run folder, or a released one
+    dtype: str = "as_stored"  # of the released tensors: "as_stored" | "bf16" | "fp32"
+    shard_size: float = 5.0  # GB of a released file at most
+    model_type: str = (
+        "unlimited_ocr"  # in config.json: "unlimited_ocr" (transformers) | "deepseek_vl_v2" (release, vLLM)
+    )
+
+    def __init__(self, **settings: Any) -> None:
+        for name, value in settings.items():
+            setattr(self, name, value)
+
+    @property
+    def source(self) -> Path:
+        """What `from` names."""
+        return Path(getattr(self, "from"))
+
+
+def check(config: ConvertConfig) -> None:
+    """Refuses impossible values, a missing source and a target that is in use before anything is loaded."""
+    if config.dtype not in DTYPES:
+        raise ConfigError(f"dtype={config.dtype}: choose {', '.join(DTYPES)}")
+    if config.model_type not in MODEL_TYPES:
+        raise ConfigError(f"model_type={config.model_type}: choose {', '.join(MODEL_TYPES)}")
+    if config.shard_size <= 0:
+        raise ConfigError(f"shard_size={config.shard_size}: must be above 0 (GB)")
+    if not config.source.is_dir():
+        raise ConfigError(f"from={config.source}: no such folder")
+    if is_released(config.source):
+        if config.dtype != "as_stored":
+            raise ConfigError(
+                f"dtype={config.dtype} is for writing released tensors; reading keeps theirs: leave it out (training has "
+                "engine.precision)"
+            )
+    elif not is_run(config.source):
+        raise ConfigError(
+            f"from={config.source}: neither released weights (no *.safetensors there) nor a run (no config.yaml with "
+            "checkpoints there)"
+        )
+    target = Path(config.to)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConfigError(f"to={config.to} exists and is not empty: choose another folder")
+
+
+def is_released(folder: Path) -> bool:
+    """Whether a folder holds released weights: safetensors files, or their index."""
+    return any(folder.glob("*.safetensors")) or any(folder.glob("*.safetensors.index.json"))
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run, its checkpoints folder, or one checkpoint in that."""
+    return any((place / "config.yaml").is_file() for place in (folder, *folder.resolve().parents[:2]))

@@ -1,0 +1,221 @@
+"""A run of ours → a released folder: safetensors shards with their index, config.json, tokenizer.json.
+
+One of our tensors at a time is in memory: at most the experts' first matrices of one layer.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data_pipeline.errors import UserError
+from data_pipeline.tokenizer import load_tokenizer
+from parallel import checkpoint
+from parallel import pieces as store
+from parallel.pieces import Piece
+from train.config import Config
+from train.convert.architecture import model_of
+from train.convert.config import ConvertConfig
+from train.convert.describe import PATCH, config_json, generation_json, refuse_what_the_release_cannot_say
+from train.convert.importing import KEPT, TOKENIZER
+from train.convert.names import PATCH_EMBEDDING, PATCH_EMBEDDING_KEY, Entry, Shape, box_of, entries, theirs
+from train.convert.progress import bar
+from train.convert.released import grouped, read_json
+from train.convert.shards import ShardWriter
+from train.convert.vocabulary import write_tokenizer
+from train.load import read_config, run_folder_of
+
+FORMATS = {"bf16": torch.bfloat16, "fp32": torch.float32}
+WORDS = {torch.bfloat16: "bfloat16", torch.float32: "float32", torch.float16: "float16"}
+GLYPH_HEADS = "glyph_heads."
+SPACE = 1.01  # free bytes wanted a byte to write
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A checkpoint and what is known about it. stored: type and shape of each weight, by its key without "model."."""
+
+    folder: Path
+    run: Path
+    config: Config
+    stored: dict[str, tuple[torch.dtype, Shape]]
+    patch: tuple[torch.dtype, Shape] | None  # of CLIP's patch embedding, where the checkpoint carries it
+    had_no_patch: bool  # it was imported, without one
+
+
+def write_released(config: ConvertConfig, working: Path) -> list[str]:
+    """Fills `working` with the released form of the newest checkpoint of a run; notes, the last one the result.
+
+    Process groups must exist. Raises UserError for a model that the release cannot express.
+    """
+    notes: list[str] = []
+    source = _source(config.source)
+    wanted = FORMATS.get(config.dtype)
+    planned = _planned(source, wanted, notes)
+    _require_space(working, planned)
+    with (
+        ShardWriter(working, planned, int(config.shard_size * 1e9)) as writer,
+        bar(writer.total, "writing") as shown,
+    ):
+        for name, tensor in _tensors(source, planned, notes):
+            writer.write(name, tensor)
+            shown.update(tensor.nbytes)
+    _describe(source, config, planned, working, notes)
+    notes.append(
+        f"{config.to}: {len(planned)} tensors, {writer.total / 1e9:.2f} GB, from {source.folder} "
+        f"(model {source.config.model.name})"
+    )
+    return notes
+
+
+def _source(path: Path) -> _Source:
+    run = run_folder_of(path)
+    config = read_config(run / "config.yaml")
+    refuse_what_the_release_cannot_say(config.model)
+    folder = checkpoint.require(run / "checkpoints" if path.resolve() == run.resolve() else path)
+    contents = {
+        key: (entry.properties.dtype, tuple(entry.size)) for key, entry in store.contents(folder).items()
+    }
+    stored = {
+        key.removeprefix("model."): entry for key, entry in contents.items() if key.startswith("model.")
+    }
+    extra = checkpoint.facts(folder).get("extra", {})
+    return _Source(
+        folder, run, config, stored, contents.get(PATCH_EMBEDDING_KEY), extra.get("patch_embedding") is False
+    )
+
+
+def _planned(
+    source: _Source, wanted: torch.dtype | None, notes: list[str]
+) -> dict[str, tuple[torch.dtype, Shape]]:
+    """Every released tensor's type and shape, in the order in which they are written."""
+    described = entries(source.config.model)
+    _require(source, described)
+    heads = [key for key in source.stored if key.startswith(GLYPH_HEADS)]
+    if heads:
+        notes.append(
+            f"left out: {', '.join(sorted(heads))} (for training only; the release has no such heads)"
+        )
+    planned: dict[str, tuple[torch.dtype, Shape]] = {}
+    for entry in described:
+        dtype = wanted or source.stored[entry.key][0]
+        if dtype not in WORDS:
+            raise UserError(
+                f"{source.folder}: {entry.key} is stored as {dtype}: choose dtype=bf16 or dtype=fp32"
+            )
+        planned |= {name: (dtype, part.shape) for part in entry.parts for name in part.names}
+    if source.patch is not None:
+        planned[PATCH_EMBEDDING] = (wanted or source.patch[0], source.patch[1])
+    elif not source.had_no_patch:
+        width = source.config.model.encoder.compressor_widths[-1]
+        dtype = planned["model.vision_model.embeddings.class_embedding"][0]
+        planned[PATCH_EMBEDDING] = (dtype, (width, 3, PATCH, PATCH))
+        notes.append(f"{PATCH_EMBEDDING}: zeros; the release has this tensor and never uses it")
+    return planned
+
+
+def _require(source: _Source, described: list[Entry]) -> None:
+    """Raises UserError where the checkpoint is not, tensor by tensor, the released architecture."""
+    shapes = {entry.key: entry.shape for entry in described}
+    missing = [key for key in shapes if key not in source.stored]
+    surplus = [key for key in source.stored if key not in shapes and not key.startswith(GLYPH_HEADS)]
+    bent = [
+        f"{key} ({list(source.stored[key][1])} instead of {list(shape)})"
+        for key, shape in shapes.items()
+        if key in source.stored and source.stored[key][1] != shape
+    ]
+    problems = [
+        f"\n  {len(keys)} {word}: {grouped(keys)}"
+        for word, keys in (
+            ("missing", missing),
+            ("without a released name", surplus),
+            ("of another shape", bent),
+        )
+        if keys
+    ]
+    if problems:
+        raise UserError(
+            f"{source.folder} cannot be written as DeepSeek-OCR: its tensors are not those of the released architecture "
+            f"in the sizes of {source.run / 'config.yaml'}." + "".join(problems)
+        )
+
+
+def _require_space(working: Path, planned: dict[str, tuple[torch.dtype, Shape]]) -> None:
+    needed = SPACE * sum(dtype.itemsize * torch.Size(shape).numel() for dtype, shape in planned.values())
+    free = shutil.disk_usage(working).free
+    if free < needed:
+        raise UserError(f"{working.parent} has {free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB are needed")
+
+
+def _tensors(
+    source: _Source, planned: dict[str, tuple[torch.dtype, Shape]], notes: list[str]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every planned tensor, of its planned type, one of ours after the other."""
+    for entry in entries(source.config.model):
+        whole = _read(source.folder, f"model.{entry.key}", *source.stored[entry.key])
+        for part in entry.parts:
+            for name, tensor in zip(part.names, theirs(part, box_of(part, whole))):
+                yield name, tensor.to(planned[name][0])
+    if source.patch is not None:
+        yield (
+            PATCH_EMBEDDING,
+            _read(source.folder, PATCH_EMBEDDING_KEY, *source.patch).to(planned[PATCH_EMBEDDING][0]),
+        )
+    elif PATCH_EMBEDDING in planned:
+        dtype, shape = planned[PATCH_EMBEDDING]
+        yield PATCH_EMBEDDING, torch.zeros(shape, dtype=dtype)
+
+
+def _read(folder: Path, key: str, dtype: torch.dtype, shape: Shape) -> torch.Tensor:
+    value = torch.empty(shape, dtype=dtype)
+    store.read(folder, [Piece.whole(key, value)], alone=True)
+    return value
+
+
+def _describe(
+    source: _Source,
+    config: ConvertConfig,
+    planned: dict[str, tuple[torch.dtype, Shape]],
+    working: Path,
+    notes: list[str],
+) -> None:
+    """config.json, generation_config.json and the tokenizer; as they came where the model is still the imported one."""
+    tokenizer = load_tokenizer(source.config.data.tokenizer)
+    write_tokenizer(source.config.data.tokenizer, working / TOKENIZER, notes)
+    kept = source.run / KEPT
+    if kept.is_dir():
+        for path in kept.glob("*.json"):
+            shutil.copyfile(path, working / path.name)
+    word = _word([dtype for dtype, _ in planned.values()])
+    ends = (tokenizer.bos, tokenizer.eos)
+    if not (kept / "config.json").is_file() or model_of(kept / "config.json") != source.config.model:
+        made = config_json(source.config.model, tokenizer.image, ends, word, config.model_type)
+        _write_json(working / "config.json", made)
+    elif config.dtype != "as_stored":
+        _write_json(working / "config.json", _in_format(read_json(kept / "config.json"), word))
+    if not (working / "generation_config.json").is_file():
+        _write_json(working / "generation_config.json", generation_json(ends))
+
+
+def _in_format(value: Any, word: str) -> Any:
+    """A config.json that names `word` as the weights' format, wherever it names one."""
+    if not isinstance(value, dict):
+        return value
+    named = ("torch_dtype", "dtype")
+    return {
+        field: word if field in named and isinstance(inner, str) else _in_format(inner, word)
+        for field, inner in value.items()
+    }
+
+
+def _word(dtypes: list[torch.dtype]) -> str:
+    """The format that most tensors have, in the words of config.json."""
+    return WORDS[max(set(dtypes), key=dtypes.count)]
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
