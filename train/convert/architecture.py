@@ -19,6 +19,7 @@ from train.convert.released import read_json
 PUBLISHED = "deepseek_ocr_3b"
 SAM, CLIP = "sam_vit_b", "clip-l-14-224"  # names of the two encoders in DeepSeek's config.json
 IMAGE_TOKEN = 128815  # id of <image> in DeepSeek's vocabulary; its config.json does not say it
+ENDS = (0, 1)  # its begin and its end
 
 # What the decoder does, whatever its size: (field, the values that mean it).
 _DECODER = (

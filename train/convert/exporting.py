@@ -18,7 +18,7 @@ from parallel import checkpoint
 from parallel import pieces as store
 from parallel.pieces import Piece
 from train.config import Config
-from train.convert.architecture import model_of
+from train.convert.architecture import ENDS, IMAGE_TOKEN, model_of
 from train.convert.config import ConvertConfig
 from train.convert.describe import PATCH, config_json, generation_json, refuse_what_the_release_cannot_say
 from train.convert.importing import KEPT, TOKENIZER
@@ -27,7 +27,7 @@ from train.convert.progress import bar
 from train.convert.released import grouped, read_json
 from train.convert.shards import ShardWriter
 from train.convert.vocabulary import write_tokenizer
-from train.load import read_config, run_folder_of
+from train.find_run import locate, read_config
 
 FORMATS = {"bf16": torch.bfloat16, "fp32": torch.float32}
 WORDS = {torch.bfloat16: "bfloat16", torch.float32: "float32", torch.float16: "float16"}
@@ -44,7 +44,7 @@ class _Source:
     config: Config
     stored: dict[str, tuple[torch.dtype, Shape]]
     patch: tuple[torch.dtype, Shape] | None  # of CLIP's patch embedding, where the checkpoint carries it
-    had_no_patch: bool  # it was imported, without one
+    lacked: frozenset[str]  # what was not there when it was imported
 
 
 def write_released(config: ConvertConfig, working: Path) -> list[str]:
@@ -73,20 +73,18 @@ def write_released(config: ConvertConfig, working: Path) -> list[str]:
 
 
 def _source(path: Path) -> _Source:
-    run = run_folder_of(path)
-    config = read_config(run / "config.yaml")
+    found = locate(path, "from")
+    config = read_config(found.folder / "config.yaml")
     refuse_what_the_release_cannot_say(config.model)
-    folder = checkpoint.require(run / "checkpoints" if path.resolve() == run.resolve() else path)
+    folder = checkpoint.require(found.checkpoints)
     contents = {
         key: (entry.properties.dtype, tuple(entry.size)) for key, entry in store.contents(folder).items()
     }
     stored = {
         key.removeprefix("model."): entry for key, entry in contents.items() if key.startswith("model.")
     }
-    extra = checkpoint.facts(folder).get("extra", {})
-    return _Source(
-        folder, run, config, stored, contents.get(PATCH_EMBEDDING_KEY), extra.get("patch_embedding") is False
-    )
+    lacked = checkpoint.facts(folder).get("extra", {}).get("lacked", [])
+    return _Source(folder, found.folder, config, stored, contents.get(PATCH_EMBEDDING_KEY), frozenset(lacked))
 
 
 def _planned(
@@ -110,7 +108,7 @@ def _planned(
         planned |= {name: (dtype, part.shape) for part in entry.parts for name in part.names}
     if source.patch is not None:
         planned[PATCH_EMBEDDING] = (wanted or source.patch[0], source.patch[1])
-    elif not source.had_no_patch:
+    elif PATCH_EMBEDDING not in source.lacked:
         width = source.config.model.encoder.compressor_widths[-1]
         dtype = planned["model.vision_model.embeddings.class_embedding"][0]
         planned[PATCH_EMBEDDING] = (dtype, (width, 3, PATCH, PATCH))
@@ -184,21 +182,30 @@ def _describe(
     notes: list[str],
 ) -> None:
     """config.json, generation_config.json and the tokenizer; as they came where the model is still the imported one."""
-    tokenizer = load_tokenizer(source.config.data.tokenizer)
-    write_tokenizer(source.config.data.tokenizer, working / TOKENIZER, notes)
     kept = source.run / KEPT
     if kept.is_dir():
         for path in kept.glob("*.json"):
             shutil.copyfile(path, working / path.name)
+    image, begin, end = _ids(source, working, notes)
     word = _word([dtype for dtype, _ in planned.values()])
-    ends = (tokenizer.bos, tokenizer.eos)
-    if not (kept / "config.json").is_file() or model_of(kept / "config.json") != source.config.model:
-        made = config_json(source.config.model, tokenizer.image, ends, word, config.model_type)
+    as_it_was = kept / "config.json"
+    if not as_it_was.is_file() or model_of(as_it_was) != source.config.model:
+        made = config_json(source.config.model, image, (begin, end), word, config.model_type)
         _write_json(working / "config.json", made)
     elif config.dtype != "as_stored":
-        _write_json(working / "config.json", _in_format(read_json(kept / "config.json"), word))
+        _write_json(working / "config.json", _in_format(read_json(as_it_was), word))
     if not (working / "generation_config.json").is_file():
-        _write_json(working / "generation_config.json", generation_json(ends))
+        _write_json(working / "generation_config.json", generation_json((begin, end)))
+
+
+def _ids(source: _Source, working: Path, notes: list[str]) -> tuple[int, int, int]:
+    """Ids of `<image>`, begin and end; the tokenizer that has them is written, unless none came with the weights."""
+    if TOKENIZER in source.lacked:
+        return IMAGE_TOKEN, *ENDS
+    spec = source.config.data.tokenizer
+    tokenizer = load_tokenizer(spec)
+    write_tokenizer(spec, working / TOKENIZER, notes)
+    return tokenizer.image, tokenizer.bos, tokenizer.eos
 
 
 def _in_format(value: Any, word: str) -> Any:

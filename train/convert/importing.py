@@ -59,13 +59,17 @@ def read_released(folder: Path, working: Path, target: Path) -> list[str]:
     tokenizer = _tokenizer(folder, model, target, notes)
     pieces = _pieces(source, model)
     total = sum(piece.tensor.nbytes for piece in pieces)
+    present = {PATCH_EMBEDDING: PATCH_EMBEDDING in source.tensors, TOKENIZER: tokenizer != "bytes"}
+    facts = {
+        "step": 0,
+        "updates": 0,
+        "topology": asdict(Topology()),
+        "extra": {
+            "lacked": [name for name, there in present.items() if not there]
+        },  # and must not come out, then
+    }
     with Growth(working, total, "reading"):
-        facts = {
-            "updates": 0,
-            "topology": asdict(Topology()),
-            "extra": {"patch_embedding": PATCH_EMBEDDING in source.tensors},
-        }
-        checkpoint.save(working / "checkpoints", 0, pieces, {"step": 0, **facts}, keep=1)
+        checkpoint.save(working / "checkpoints", 0, pieces, facts, keep=1)
     _keep_the_rest(folder, working)
     config = _config(model, tokenizer, source, target)
     write_text(working / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
