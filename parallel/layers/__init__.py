@@ -16,7 +16,7 @@ from parallel.layers.linear import (
 )
 from parallel.layers.module import Chunks, Module, ModuleList
 from parallel.layers.norm import LayerNorm, Norm
-from parallel.layers.recompute import recomputed
+from parallel.layers.recompute import Stacks, recomputed
 from parallel.layers.router import Router, sequence_balance_loss
 from parallel.layers.spec import decoder_spec
 
@@ -33,6 +33,7 @@ __all__ = [
     "Norm",
     "Router",
     "RowLinear",
+    "Stacks",
     "decoder_spec",
     "linear_pair",
     "recomputed",

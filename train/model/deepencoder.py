@@ -11,7 +11,6 @@ stacks (view by view, row by row), C compressed width, D decoder width. Source: 
 global branch is CLIP-L's transformer.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -24,6 +23,7 @@ from parallel.layers import (
     Linear,
     Module,
     ModuleList,
+    Stacks,
     linear_pair,
     recomputed,
 )
@@ -40,7 +40,9 @@ class Vision(NamedTuple):
     """
 
     features: torch.Tensor | None = None  # [N, 1, C], compressed: what the windowed branch's stage sends
-    patches: tuple[torch.Tensor, ...] | None = None  # [V, G, G, window width], the windowed branch before its neck
+    patches: tuple[torch.Tensor, ...] | None = (
+        None  # [V, G, G, window width], the windowed branch before its neck
+    )
     tokens: tuple[torch.Tensor, ...] | None = None  # [V, F * F, D]
     table: torch.Tensor | None = None  # [N + 2, D]: all vision tokens, newline, separator
 
@@ -62,32 +64,32 @@ class DeepEncoder(Module):
             self.newline = torch.nn.Parameter(torch.empty(width, dtype=config.params_dtype))
             self.separator = torch.nn.Parameter(torch.empty(width, dtype=config.params_dtype))
 
-    def forward(
-        self, stacks: Sequence[torch.Tensor], features_N1C: torch.Tensor | None = None
-    ) -> Vision:
+    def forward(self, stacks: Stacks, features_N1C: torch.Tensor | None = None) -> Vision:
         """Encodes pages of any sizes that are multiples of 4 patches. features_N1C: what the windowed branch made of
         `stacks` where that is on another stage; only their shapes are read then.
         """
         if features_N1C is not None:
             return self._read(self._apart(features_N1C, stacks))
-        maps, patches = zip(*map(self.window, stacks))
+        maps, patches = self.window(stacks)
         features = [self.compressor(feature_map).flatten(2).transpose(1, 2) for feature_map in maps]
         if self.part.embedding:
-            return self._read(features)._replace(patches=patches)
+            return self._read(features)._replace(patches=tuple(patches))
         # A tensor of its own, not a view: pipeline schedules free what they have sent.
-        return Vision(torch.cat([stack.flatten(0, 1) for stack in features]).unsqueeze(1).clone(), patches)
+        return Vision(
+            torch.cat([stack.flatten(0, 1) for stack in features]).unsqueeze(1).clone(), tuple(patches)
+        )
 
-    def _apart(self, features_N1C: torch.Tensor, stacks: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    def _apart(self, features_N1C: torch.Tensor, stacks: Stacks) -> list[torch.Tensor]:
         """Features of each stack, [V, F * F, C]."""
         counts = [(len(stack), token_side(stack.shape[-1], self.patch) ** 2) for stack in stacks]
         parts = features_N1C.squeeze(1).split([views * tokens for views, tokens in counts])
         return [part.unflatten(0, count) for part, count in zip(parts, counts, strict=True)]
 
-    def _read(self, features: Sequence[torch.Tensor]) -> Vision:
+    def _read(self, features: Stacks) -> Vision:
         """Vision tokens from the compressed features of each stack, [V, F * F, C]."""
-        read = self.get_submodule("global")
         tokens = tuple(
-            self.projector(torch.cat([read(local_VLC)[:, 1:], local_VLC], dim=-1)) for local_VLC in features
+            self.projector(torch.cat([global_VLC[:, 1:], local_VLC], dim=-1))
+            for global_VLC, local_VLC in zip(self.get_submodule("global")(features), features)
         )
         table = [*(stack.flatten(0, 1) for stack in tokens), torch.stack([self.newline, self.separator])]
         return Vision(None, None, tokens, torch.cat(table))
@@ -126,15 +128,18 @@ class GlobalBranch(Module):
             for _ in range(encoder.global_depth)
         )
 
-    def forward(self, x_VLC: torch.Tensor) -> torch.Tensor:
-        """[V, F * F, C] -> [V, 1 + F * F, C], the class token first."""
+    def forward(self, stacks: Stacks) -> Stacks:
+        """Of each stack [V, F * F, C] -> [V, 1 + F * F, C], the class token first."""
+        stacks = [self.pre_norm(self.embed(x_VLC)) for x_VLC in stacks]
+        for layer in self.layers:
+            stacks = recomputed("full", layer, layer, stacks)
+        return stacks
+
+    def embed(self, x_VLC: torch.Tensor) -> torch.Tensor:
+        """[V, F * F, C] -> [V, 1 + F * F, C], with the class token and positions."""
         views, count, width = x_VLC.shape
         first = self.class_embedding.expand(views, 1, width)
-        x_VLC = torch.cat([first, x_VLC], dim=1) + self.positions(round(count**0.5))
-        x_VLC = self.pre_norm(x_VLC)
-        for layer in self.layers:
-            x_VLC = recomputed("full", layer, layer, x_VLC)
-        return x_VLC
+        return torch.cat([first, x_VLC], dim=1) + self.positions(round(count**0.5))
 
     def positions(self, side: int) -> torch.Tensor:
         """Position table for side * side tokens and the class token before them, [1 + side * side, C]."""
@@ -159,12 +164,12 @@ class GlobalBlock(Module):
         self.fc1 = first(config, width, hidden)
         self.fc2 = second(config, hidden, width)
 
-    def forward(self, x_VLC: torch.Tensor) -> torch.Tensor:
-        """[V, L, C] -> [V, L, C]."""
-        x_VLC = x_VLC + self.attn(self.norm1(x_VLC))
-        return x_VLC + recomputed("selective", self, self.feed_forward, x_VLC)
+    def forward(self, stacks: Stacks) -> Stacks:
+        """Of each stack [V, L, C] -> [V, L, C]."""
+        stacks = [x_VLC + self.attn(self.norm1(x_VLC)) for x_VLC in stacks]
+        return [x + more for x, more in zip(stacks, recomputed("selective", self, self.feed_forward, stacks))]
 
-    def feed_forward(self, x_VLC: torch.Tensor) -> torch.Tensor:
+    def feed_forward(self, stacks: Stacks) -> Stacks:
         """The second half of the block, without the residual."""
-        hidden = self.fc1(self.norm2(x_VLC))
-        return self.fc2(hidden * torch.sigmoid(1.702 * hidden))
+        hidden = [self.fc1(self.norm2(x_VLC)) for x_VLC in stacks]
+        return [self.fc2(features * torch.sigmoid(1.702 * features)) for features in hidden]

@@ -16,6 +16,7 @@ from parallel.layers import (
     LayerNorm,
     Module,
     ModuleList,
+    Stacks,
     linear_pair,
     recomputed,
     shared_by_heads,
@@ -41,13 +42,17 @@ class WindowBranch(Module):
         )
         self.neck = Neck(width, encoder.neck_width, config)
 
-    def forward(self, pages_V3SS: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """[V, 3, S, S] -> (feature map [V, C, G, G], patch features before the neck [V, G, G, D])."""
-        x_VGGD = self.patch_embed(pages_V3SS).permute(0, 2, 3, 1)
-        x_VGGD = x_VGGD + stretched(self.pos_embed, x_VGGD.shape[1])
+    def forward(self, stacks: Stacks) -> tuple[Stacks, Stacks]:
+        """Of each stack [V, 3, S, S]: (feature map [V, C, G, G], patch features before the neck [V, G, G, D])."""
+        patches: Stacks = [self.embed(pages_V3SS) for pages_V3SS in stacks]
         for block in self.blocks:
-            x_VGGD = recomputed("full", block, block, x_VGGD)
-        return self.neck(x_VGGD.permute(0, 3, 1, 2)), x_VGGD
+            patches = recomputed("full", block, block, patches)
+        return [self.neck(x_VGGD.permute(0, 3, 1, 2)) for x_VGGD in patches], patches
+
+    def embed(self, pages_V3SS: torch.Tensor) -> torch.Tensor:
+        """[V, 3, S, S] -> patches with their positions, [V, G, G, D]."""
+        x_VGGD = self.patch_embed(pages_V3SS).permute(0, 2, 3, 1)
+        return x_VGGD + stretched(self.pos_embed, x_VGGD.shape[1])
 
 
 class WindowBlock(Module):
@@ -64,20 +69,21 @@ class WindowBlock(Module):
         self.lin1 = first(config, width, encoder.window_mlp)
         self.lin2 = second(config, encoder.window_mlp, width)
 
-    def forward(self, x_VGGD: torch.Tensor) -> torch.Tensor:
-        """[V, G, G, D] -> [V, G, G, D]."""
-        normed = self.norm1(x_VGGD)
-        if self.window:
-            attended = from_windows(self.attn(to_windows(normed, self.window)), self.window, x_VGGD.shape)
-        else:
-            attended = self.attn(normed)
-        x_VGGD = x_VGGD + attended
-        return x_VGGD + recomputed("selective", self, self.feed_forward, x_VGGD)
+    def forward(self, stacks: Stacks) -> Stacks:
+        """Of each stack [V, G, G, D] -> [V, G, G, D]."""
+        stacks = [x_VGGD + self.attend(self.norm1(x_VGGD)) for x_VGGD in stacks]
+        return [x + more for x, more in zip(stacks, recomputed("selective", self, self.feed_forward, stacks))]
 
-    def feed_forward(self, x_VGGD: torch.Tensor) -> torch.Tensor:
+    def attend(self, normed_VGGD: torch.Tensor) -> torch.Tensor:
+        """Attention in windows, or over the whole page."""
+        if not self.window:
+            return self.attn(normed_VGGD)
+        return from_windows(self.attn(to_windows(normed_VGGD, self.window)), self.window, normed_VGGD.shape)
+
+    def feed_forward(self, stacks: Stacks) -> Stacks:
         """The second half of the block, without the residual."""
-        hidden = F.gelu(self.lin1(self.norm2(x_VGGD).flatten(1, 2)))
-        return self.lin2(hidden).view(x_VGGD.shape)
+        hidden = [F.gelu(self.lin1(self.norm2(x_VGGD).flatten(1, 2))) for x_VGGD in stacks]
+        return [self.lin2(features).view(x_VGGD.shape) for features, x_VGGD in zip(hidden, stacks)]
 
 
 class RelativeAttention(Attention):

@@ -25,7 +25,7 @@ IMPOSSIBLE = {
     "model.encoder.global_layers=[7]": "choose from 0 to",
     "model.glyph_classes=300": "choose 1 to 256",
     "data.modes=['130']": "data.modes=['128']",
-    "data.max_length=20": "takes 9 tokens before any text. Choose data.max_length=25",
+    "data.max_length=20": "takes up to 9 tokens in data.modes=['64'] before any text. Choose data.max_length=25",
     "data.max_length=100000": "or a larger model.decoder.max_length",
     "data.micro_batch=0": "data.micro_batch=0: must be above 0",
     "data.micro_batch=5": "Choose data.global_batch=15, or data.micro_batch=4",
