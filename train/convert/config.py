@@ -9,12 +9,11 @@ from omegaconf import MISSING
 from conf.errors import ConfigError
 
 DTYPES = ("as_stored", "bf16", "fp32")
-MODEL_TYPES = ("unlimited_ocr", "deepseek_vl_v2")
+MODEL_TYPES = ("unlimited_ocr", "deepseek_vl_v2")  # transformers; the release's own code and vLLM
 
 
-@dataclass(
-    init=False, repr=False, eq=False
-)  # what these generate would spell out `from`, a keyword of Python
+# What @dataclass generates by itself would spell out `from`, a keyword of Python.
+@dataclass(init=False, repr=False, eq=False)
 class ConvertConfig:
     """What is read, what is written, and how."""
 
@@ -23,8 +22,8 @@ class ConvertConfig:
     to: str = MISSING  # the folder to write, which must not exist yet: a run folder, or a released one
     dtype: str = "as_stored"  # of the released tensors: "as_stored" | "bf16" | "fp32"
     shard_size: float = 5.0  # GB of a released file at most
-    model_type: str = (
-        "unlimited_ocr"  # in config.json: "unlimited_ocr" (transformers) | "deepseek_vl_v2" (release, vLLM)
+    model_type: str | None = (
+        None  # in config.json, for whom it is: a word of MODEL_TYPES, or null = as it came
     )
 
     def __init__(self, **settings: Any) -> None:
@@ -41,7 +40,7 @@ def check(config: ConvertConfig) -> None:
     """Refuses impossible values, a missing source and a target that is in use before anything is loaded."""
     if config.dtype not in DTYPES:
         raise ConfigError(f"dtype={config.dtype}: choose {', '.join(DTYPES)}")
-    if config.model_type not in MODEL_TYPES:
+    if config.model_type is not None and config.model_type not in MODEL_TYPES:
         raise ConfigError(f"model_type={config.model_type}: choose {', '.join(MODEL_TYPES)}")
     if config.shard_size <= 0:
         raise ConfigError(f"shard_size={config.shard_size}: must be above 0 (GB)")

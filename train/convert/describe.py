@@ -16,7 +16,8 @@ def config_json(
 ) -> dict[str, Any]:
     """What config.json holds. ends: ids of the begin and the end token. dtype: "bfloat16" or the like.
 
-    model_type: "unlimited_ocr" (transformers) or "deepseek_vl_v2" (the release's own code and vLLM).
+    model_type: "unlimited_ocr" (transformers, which reads the released names by it alone) or "deepseek_vl_v2" (the
+    release's own code and vLLM).
     """
     encoder, decoder = model.encoder, model.decoder
     language = _language(decoder, ends, dtype)
@@ -40,6 +41,38 @@ def config_json(
         "text_config": _text(decoder, ends),
         "vision_config": _vision(encoder),
     }
+
+
+def brought_up(
+    kept: dict[str, Any], made: dict[str, Any], dtype: str, model_type: str | None
+) -> dict[str, Any]:
+    """A config.json that came with the weights, with `dtype` as their format; for readers of `model_type`, where that is
+    given, also with the fields of `made` that it lacks.
+    """
+    named = in_format(kept, dtype)
+    if model_type is None:
+        return named
+    return {**_filled(named, made), "architectures": made["architectures"], "model_type": model_type}
+
+
+def in_format(value: Any, dtype: str) -> Any:
+    """The same config.json, with `dtype` wherever it names a format of the weights."""
+    if not isinstance(value, dict):
+        return value
+    fields = ("torch_dtype", "dtype")
+    return {
+        field: dtype if field in fields and isinstance(inner, str) else in_format(inner, dtype)
+        for field, inner in value.items()
+    }
+
+
+def _filled(kept: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
+    both = {
+        field: _filled(kept[field], inner)
+        for field, inner in made.items()
+        if isinstance(inner, dict) and isinstance(kept.get(field), dict)
+    }
+    return {**made, **kept, **both}
 
 
 def generation_json(ends: tuple[int, int]) -> dict[str, Any]:
@@ -89,7 +122,6 @@ def _language(decoder: DecoderConfig, ends: tuple[int, int], dtype: str) -> dict
         "qk_rope_head_dim": 0,
         "rm_head": False,
         "rms_norm_eps": decoder.norm_eps,
-        "rope_scaling": None,
         "rope_theta": decoder.rope_theta,
         "routed_scaling_factor": 1.0,
         "scoring_func": "softmax",

@@ -20,7 +20,13 @@ from parallel.pieces import Piece
 from train.config import Config
 from train.convert.architecture import ENDS, IMAGE_TOKEN, model_of
 from train.convert.config import ConvertConfig
-from train.convert.describe import PATCH, config_json, generation_json, refuse_what_the_release_cannot_say
+from train.convert.describe import (
+    PATCH,
+    brought_up,
+    config_json,
+    generation_json,
+    refuse_what_the_release_cannot_say,
+)
 from train.convert.importing import KEPT, TOKENIZER
 from train.convert.names import PATCH_EMBEDDING, PATCH_EMBEDDING_KEY, Entry, Shape, box_of, entries, theirs
 from train.convert.progress import bar
@@ -61,7 +67,7 @@ def write_released(config: ConvertConfig, working: Path) -> list[str]:
         ShardWriter(working, planned, int(config.shard_size * 1e9)) as writer,
         bar(writer.total, "writing") as shown,
     ):
-        for name, tensor in _tensors(source, planned, notes):
+        for name, tensor in _tensors(source, planned):
             writer.write(name, tensor)
             shown.update(tensor.nbytes)
     _describe(source, config, planned, working, notes)
@@ -150,7 +156,7 @@ def _require_space(working: Path, planned: dict[str, tuple[torch.dtype, Shape]])
 
 
 def _tensors(
-    source: _Source, planned: dict[str, tuple[torch.dtype, Shape]], notes: list[str]
+    source: _Source, planned: dict[str, tuple[torch.dtype, Shape]]
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Every planned tensor, of its planned type, one of ours after the other."""
     for entry in entries(source.config.model):
@@ -188,12 +194,18 @@ def _describe(
             shutil.copyfile(path, working / path.name)
     image, begin, end = _ids(source, working, notes)
     word = _word([dtype for dtype, _ in planned.values()])
-    as_it_was = kept / "config.json"
-    if not as_it_was.is_file() or model_of(as_it_was) != source.config.model:
-        made = config_json(source.config.model, image, (begin, end), word, config.model_type)
+    reader = config.model_type or "unlimited_ocr"
+    made = config_json(source.config.model, image, (begin, end), word, reader)
+    as_it_came = kept / "config.json"
+    if not as_it_came.is_file() or model_of(as_it_came) != source.config.model:
         _write_json(working / "config.json", made)
-    elif config.dtype != "as_stored":
-        _write_json(working / "config.json", _in_format(read_json(as_it_was), word))
+    elif config.dtype != "as_stored" or config.model_type is not None:
+        _write_json(working / "config.json", brought_up(read_json(as_it_came), made, word, config.model_type))
+    elif read_json(as_it_came).get("model_type") != "unlimited_ocr":
+        notes.append(
+            "config.json is the one that came with the weights; for transformers' unlimited_ocr give "
+            "model_type=unlimited_ocr"
+        )
     if not (working / "generation_config.json").is_file():
         _write_json(working / "generation_config.json", generation_json((begin, end)))
 
@@ -206,17 +218,6 @@ def _ids(source: _Source, working: Path, notes: list[str]) -> tuple[int, int, in
     tokenizer = load_tokenizer(spec)
     write_tokenizer(spec, working / TOKENIZER, notes)
     return tokenizer.image, tokenizer.bos, tokenizer.eos
-
-
-def _in_format(value: Any, word: str) -> Any:
-    """A config.json that names `word` as the weights' format, wherever it names one."""
-    if not isinstance(value, dict):
-        return value
-    named = ("torch_dtype", "dtype")
-    return {
-        field: word if field in named and isinstance(inner, str) else _in_format(inner, word)
-        for field, inner in value.items()
-    }
 
 
 def _word(dtypes: list[torch.dtype]) -> str:
