@@ -22,7 +22,7 @@ _WITH_ARGUMENT = re.compile(r"\\(?:tag|hspace|begin|end)\*?\{.*?\}|\\arraycolsep
 _APPEARANCE = re.compile(
     r"\\(?:mathbf|mathrm|mathnormal|mathit|mathbb|mathcal|mathscr|mathfrak|mathsf|mathtt|mathbfcal|textbf|text|"
     r"boldmath|boldsymbol|bm|symbfit|symbf|operatorname|scriptscriptstyle|displaystyle|notag|setlength|coloneqq|"
-    r"space|thickspace|thinspace|medspace|nobreakspace|negmedspace|quad|qquad|enspace|substackw|left|right)(?![a-zA-Z])"
+    r"space|thickspace|thinspace|medspace|nobreakspace|negmedspace|quad|qquad|enspace|substackw|left|right)"
 )
 
 
