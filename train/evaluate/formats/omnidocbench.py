@@ -10,6 +10,7 @@ The JSON is a list of pages:
                  column or page break cut apart, which count as one
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,31 +78,31 @@ def _blocks(entry: Any) -> list[Block]:
 
     The field `ignore` is not looked at: the benchmark's own evaluation does not either.
     """
-    parts = {item["anno_id"]: item for item in entry["layout_dets"]}
+    parts = list(entry["layout_dets"])
     joined = _joined(entry, parts)
     blocks = []
-    for number, item in parts.items():
+    for number, part in enumerate(parts):
         group = joined.get(number, [number])
-        if group[0] == number:
-            category = str(item["category_type"])
-            content = "".join(_content(parts[part], category) for part in group)
-            if content.strip():
-                blocks.append(Block(category, content, item.get("order")))
+        category = str(part["category_type"])
+        content = "".join(_content(parts[member], category) for member in group)
+        if group[0] == number and content.strip():
+            blocks.append(Block(category, content, part.get("order")))
     return sorted(blocks, key=lambda block: block.order or 0)
 
 
-def _content(item: Any, category: str) -> str:
-    return str(item.get(_CONTENT.get(category, "text")) or "")
+def _content(part: Any, category: str) -> str:
+    return str(part.get(_CONTENT.get(category, "text")) or "")
 
 
-def _joined(entry: Any, parts: dict[Any, Any]) -> dict[Any, list[Any]]:
-    """For every block that is part of a truncated one: all its parts, in reading order."""
-    groups: dict[Any, list[Any]] = {}
+def _joined(entry: Any, parts: Sequence[Any]) -> dict[int, list[int]]:
+    """For every block (by its place in the list) that is part of a truncated one: all parts, in reading order."""
+    numbers = {part.get("anno_id"): number for number, part in enumerate(parts)}
+    groups: dict[int, list[int]] = {}
     for relation in (entry.get("extra") or {}).get("relation", []):
-        ends = relation.get("source_anno_id"), relation.get("target_anno_id")
-        if relation.get("relation_type") != "truncated" or not all(end in parts for end in ends):
+        ends = [numbers.get(relation.get(name)) for name in ("source_anno_id", "target_anno_id")]
+        if relation.get("relation_type") != "truncated" or None in ends:
             continue
-        merged = {*groups.get(ends[0], [ends[0]]), *groups.get(ends[1], [ends[1]])}
-        ordered = sorted(merged, key=lambda part: parts[part].get("order") or 0)
+        merged = {member for end in ends if end is not None for member in groups.get(end, [end])}
+        ordered = sorted(merged, key=lambda number: parts[number].get("order") or 0)
         groups |= dict.fromkeys(merged, ordered)
     return groups

@@ -2,7 +2,7 @@
 
 Its script hands its two texts over in the wrong order: what it prints as precision is the share of the *page's*
 words that the model wrote somewhere, and what it prints as recall is the precision; BLEU and METEOR are swapped
-as well. F and edit distance do not change. `fox(...)` is what the names mean, `fox_as_published(...)` is what
+as well. F and edit distance do not change. `fox_scores(...)` is what the names mean, `fox_as_published(...)` is what
 the script prints, and what figures "by the Fox script" must be compared with.
 
 Either way words are compared as sets: order and repetition are not seen. Words come from jieba as soon as one
@@ -34,7 +34,7 @@ class FoxScores:
     edit_distance: float  # of the characters, over the longer text
 
 
-def fox(reference: str, hypothesis: str) -> FoxScores:
+def fox_scores(reference: str, hypothesis: str) -> FoxScores:
     """The measures as their names mean them: `hypothesis` was read, `reference` stands on the page.
 
     The published script fails on texts without words; here two empty texts agree fully, and an empty one
@@ -45,11 +45,11 @@ def fox(reference: str, hypothesis: str) -> FoxScores:
         agree = float(not expected and not read)
         return FoxScores(agree, agree, agree, agree, agree, edit_distance(reference, hypothesis))
     shared = len(set(expected) & set(read))
-    found, named = shared / len(set(read)), shared / len(set(expected))
+    precision, recall = shared / len(set(read)), shared / len(set(expected))
     return FoxScores(
-        precision=found,
-        recall=named,
-        f_measure=2 * found * named / (found + named) if shared else 0.0,
+        precision=precision,
+        recall=recall,
+        f_measure=2 * precision * recall / (precision + recall) if shared else 0.0,
         bleu=_bleu(expected, read),
         meteor=_meteor(expected, read),
         edit_distance=edit_distance(reference, hypothesis),
@@ -58,7 +58,7 @@ def fox(reference: str, hypothesis: str) -> FoxScores:
 
 def fox_as_published(reference: str, hypothesis: str) -> FoxScores:
     """What the benchmark's script prints: the measures with the two texts exchanged."""
-    return fox(hypothesis, reference)
+    return fox_scores(hypothesis, reference)
 
 
 def words(reference: str, hypothesis: str) -> tuple[list[str], list[str]]:

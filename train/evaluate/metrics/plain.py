@@ -1,7 +1,10 @@
-"""What counts of a text, of a formula: the normal forms in which OmniDocBench compares them.
+r"""What counts of a text, of a formula: the normal forms in which OmniDocBench compares them.
 
 Markdown can say the same in many ways. Of text, only letters, digits and underscores count, and formulas inside
 it as the characters they show; of a formula, fonts, spacing, numbering and delimiters do not count.
+
+The benchmark takes commands of appearance away wherever they begin, in `\rightarrow` too ("arrow" stays). Figures
+can be compared with its own only where the same is done here.
 """
 
 import logging
