@@ -1,20 +1,27 @@
-"""Pages to text: greedy decoding with a cache of keys and values, a batch of pages at a time.
+"""Pages to text: a batch of pages is read once, then ids are chosen row by row until each text has ended.
 
-Greedy, with no penalty, no repetition filter and no length hint: what the model itself would write, so that a
-figure made from it needs no footnote. A row ends at the end-of-text token; a model that never says it is cut
-at the limit.
+Greedy without any rule by default: what the model itself would write, so that a figure made from it needs no footnote.
+A row ends at the end-of-text id; a model that never says it is cut at the limit.
 """
 
+import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from data_pipeline.batch import BatchSpec, MicroBatch, prompt_batch
+from data_pipeline.errors import UserError
 from data_pipeline.tokenizer import Tokenizer
 from parallel.pipeline import evaluating
-from train.model.optical import DecodingCache, OpticalModel
+from train.generate.decoder import TextDecoder
+from train.generate.options import Decoding, NoRepeat
+from train.generate.sampling import Row
+from train.generate.speculative import MOST, Draft, Lookup, Nothing, Proposer, filled
+from train.model.optical import OpticalModel
+
+__all__ = ["Decoding", "NoRepeat", "Reading", "decode", "key_of", "read"]
 
 
 @dataclass(frozen=True)
@@ -28,48 +35,33 @@ class Reading:
     tokens: int
 
 
-def generate(
-    model: OpticalModel,
-    tokenizer: Tokenizer,
-    pages: Sequence[np.ndarray],
-    prompt: str,
-    spec: BatchSpec,
-    max_new_tokens: int,
-    batch_size: int = 32,
-    progress: Callable[[int], object] | None = None,
-) -> list[str]:
-    """The text of each page. pages: uint8 [height, width] or [height, width, 3]; `progress` gets the pages
-    just done.
-    """
-    return [
-        item.text
-        for item in read(model, tokenizer, pages, prompt, spec, max_new_tokens, batch_size, progress)
-    ]
-
-
 def read(
     model: OpticalModel,
     tokenizer: Tokenizer,
     pages: Sequence[np.ndarray],
     prompt: str,
     spec: BatchSpec,
-    max_new_tokens: int,
+    decoding: Decoding,
     batch_size: int = 32,
     progress: Callable[[int], object] | None = None,
+    draft: OpticalModel | None = None,
 ) -> list[Reading]:
-    """As `generate`, with how each text ended. DataError when page and prompt do not fit `spec.max_length`.
+    """The text of each page. pages: uint8 [height, width] or [height, width, 3]; `progress` gets the pages just done.
 
-    A row is cut at `max_new_tokens`, or where page, prompt and text reach `spec.max_length`, what the model
-    was made for.
+    A row is cut at `decoding.max_new_tokens`, or where page, prompt and text reach `spec.max_length`, what the model
+    was made for. A reading depends on page, prompt and `decoding`, not on the pages beside it. DataError when page and
+    prompt do not fit; otherwise as `decode`.
     """
     readings: list[Reading] = []
     device = next(model.parameters()).device
     for start in range(0, len(pages), batch_size):
-        batch = prompt_batch(pages[start : start + batch_size], prompt, tokenizer, spec).to(device)
-        columns = list(
-            decode(model, batch, tokenizer, min(max_new_tokens, spec.max_length - batch.tokens.shape[1]))
-        )
-        rows = torch.stack(columns, dim=1).tolist() if columns else [[] for _ in batch.keys]
+        some = pages[start : start + batch_size]
+        batch = prompt_batch(some, prompt, tokenizer, spec).to(device)
+        batch = replace(batch, keys=[key_of(page) for page in some])
+        rows: list[list[int]] = [[] for _ in some]
+        for new in _decoded(model, batch, tokenizer, decoding, draft, spec.max_length):
+            for ids, more in zip(rows, new, strict=True):
+                ids += more
         readings += [_reading(ids, tokenizer) for ids in rows]
         if progress:
             progress(len(rows))
@@ -77,31 +69,145 @@ def read(
 
 
 def decode(
-    model: OpticalModel, batch: MicroBatch, tokenizer: Tokenizer, limit: int
-) -> Iterator[torch.Tensor]:
-    """The next token of every row, int64 [B], at most `limit` times; rows that ended repeat the end token.
+    model: OpticalModel,
+    batch: MicroBatch,
+    tokenizer: Tokenizer,
+    decoding: Decoding,
+    draft: OpticalModel | None = None,
+) -> Iterator[list[list[int]]]:
+    """The ids of every row since the last time, the end-of-text id included; [] for rows that have ended.
 
-    Every row of `batch` ends after its prompt (`prompt_batch`). The model is in evaluation mode while this
-    runs.
+    batch: rows that end after their prompts (`prompt_batch`); with a temperature, `batch.keys` tell their streams apart.
+    draft: a smaller model with the same tokenizer that reads the same views, for `decoding.speculate` "draft". Models
+    are in evaluation mode while this runs. All tensor ranks call it together and get the same. Raises UserError for a
+    draft that is missing or does not fit, or a model that is not whole here.
     """
-    rows, length = batch.tokens.shape
-    if limit < 1:
-        return
-    cache = DecodingCache(rows, length + limit)
-    with evaluating(model), torch.no_grad():
-        logits = model.prefill(batch, cache)
-        finished = torch.zeros(rows, dtype=torch.bool, device=logits.device)
-        for position in range(limit):
-            # Ids above the tokenizer's are padding of the output layer: no text belongs to them.
-            tokens = logits[:, : tokenizer.vocab_size].argmax(dim=-1).masked_fill(finished, tokenizer.eos)
-            finished |= tokens == tokenizer.eos
-            yield tokens
-            if position + 1 == limit or bool(finished.all()):
-                return
-            logits = model.decode_step(tokens, cache)
+    return _decoded(model, batch, tokenizer, decoding, draft, model.decoder.max_sequence_length)
+
+
+def key_of(page: np.ndarray) -> str:
+    """A row's key that depends on nothing but its page."""
+    return str(zlib.crc32(page.tobytes()))
+
+
+def _decoded(
+    model: OpticalModel,
+    batch: MicroBatch,
+    tokenizer: Tokenizer,
+    decoding: Decoding,
+    draft: OpticalModel | None,
+    max_length: int,
+) -> Iterator[list[list[int]]]:
+    """`decode`, each row ending where it has `max_length` positions."""
+    if (draft is None) == (decoding.speculate == "draft"):
+        raise UserError(
+            f"speculate={decoding.speculate}: a draft model is needed for speculate=draft, and for nothing else"
+        )
+    rows = _rows(batch, tokenizer, decoding, max_length)
+    with evaluating(model):
+        if draft is None:
+            yield from _written(_Batch(model, batch, rows, decoding))
+            return
+        with evaluating(draft):
+            text = _Batch(model, batch, rows, decoding)
+            text.proposer = _draft(draft, model, batch, tokenizer, text, decoding)
+            yield from _written(text)
+
+
+def _written(text: "_Batch") -> Iterator[list[list[int]]]:
+    """New ids of all rows, until each has ended."""
+    rows = text.rows
+    while any(not row.ended for row in rows):
+        before = [len(row.written) for row in rows]
+        text.choose()
+        yield [row.written[start:] for row, start in zip(rows, before, strict=True)]
+        if any(not row.ended for row in rows):
+            text.advance()
+
+
+class _Batch:
+    """Rows that are being written, the caches that hold them, and the logits of what comes next in each."""
+
+    def __init__(self, model: OpticalModel, batch: MicroBatch, rows: list[Row], decoding: Decoding) -> None:
+        self.rows = rows
+        self.lengths = [len(row.prompt) for row in rows]
+        self.room = max(len(row.prompt) + row.limit for row in rows) + MOST
+        self.decoder = TextDecoder(model, self.room)
+        self.cache = self.decoder.cache(len(rows), decoding.cache)
+        self.logits = self.decoder.prefill(embedded(model, batch), self.lengths, self.cache)
+        self.proposed: list[list[int]] = [[] for _ in rows]
+        self.proposer: Proposer = Lookup(rows) if decoding.speculate == "lookup" else Nothing()
+
+    def choose(self) -> None:
+        """Writes what the logits say: of each row the proposed ids that are right, and one more."""
+        likeliest_BQ = self.logits[..., : self.rows[0].vocabulary].argmax(-1).tolist()
+        for row, proposed, logits_QT, likeliest in zip(
+            self.rows, self.proposed, self.logits, likeliest_BQ, strict=True
+        ):
+            if not row.ended:
+                row.accept(proposed, logits_QT, likeliest)
+
+    def advance(self) -> None:
+        """Reads what was written last, and what is proposed after it. Rows that have ended are dropped as soon as they
+        are half of all.
+        """
+        # The last id of a row has been written but not read.
+        self.cache.truncate([len(row.prompt) + max(len(row.written) - 1, 0) for row in self.rows])
+        going = [number for number, row in enumerate(self.rows) if not row.ended]
+        if 2 * len(going) <= len(self.rows):
+            self.cache.keep(going)
+            self.proposer.keep(going)
+            self.rows = [self.rows[number] for number in going]
+        self.proposed = self.proposer.propose(self.rows)
+        fed = [[*row.written[-1:], *ids] for row, ids in zip(self.rows, self.proposed, strict=True)]
+        self.logits = self.decoder.step(filled(fed, self.logits.device), self.cache)
+
+
+def _rows(batch: MicroBatch, tokenizer: Tokenizer, decoding: Decoding, max_length: int) -> list[Row]:
+    lengths = (~batch.padding).sum(1).tolist()
+    prompts = [ids[:length] for ids, length in zip(batch.tokens.tolist(), lengths, strict=True)]
+    return [
+        Row(
+            prompt,
+            min(decoding.max_new_tokens, max_length - len(prompt)),
+            decoding,
+            tokenizer.vocab_size,
+            tokenizer.eos,
+            key,
+        )
+        for prompt, key in zip(prompts, batch.keys, strict=True)
+    ]
+
+
+def _draft(
+    model: OpticalModel,
+    reader: OpticalModel,
+    batch: MicroBatch,
+    tokenizer: Tokenizer,
+    text: _Batch,
+    decoding: Decoding,
+) -> Draft:
+    """model: the draft; reader: the model whose text it is."""
+    vocabulary = model.decoder.vocab_size
+    if vocabulary < tokenizer.vocab_size:
+        raise UserError(
+            f"draft: it knows {vocabulary} ids, the tokenizer has {tokenizer.vocab_size}; choose a draft that was "
+            "trained with the model's tokenizer"
+        )
+    if model.encoder.patch != reader.encoder.patch:
+        raise UserError(
+            f"draft: model.encoder.patch={model.encoder.patch}, the model's is {reader.encoder.patch}: they would make "
+            "different numbers of vision tokens of a page; choose a draft that cuts pages as the model does"
+        )
+    return Draft(TextDecoder(model, text.room), embedded(model, batch), text.lengths, decoding.cache)
+
+
+@torch.inference_mode()
+def embedded(model: OpticalModel, batch: MicroBatch) -> torch.Tensor:
+    """What the decoder reads of the rows, [L, B, D]."""
+    return model.embed(batch, model.encode(batch.views))
 
 
 def _reading(ids: list[int], tokenizer: Tokenizer) -> Reading:
-    finished = tokenizer.eos in ids
-    kept = ids[: ids.index(tokenizer.eos)] if finished else ids
-    return Reading(tokenizer.decode(kept), finished, len(kept) + finished)
+    finished = bool(ids) and ids[-1] == tokenizer.eos
+    return Reading(tokenizer.decode(ids[:-1] if finished else ids), finished, len(ids))

@@ -1,0 +1,198 @@
+"""The decoder's layers for reading, as functions over the trained parameters: attention with a cache, feed-forward,
+mixture of experts.
+
+Shapes: B rows, Q new positions of each, R = B * Q, D width, N heads of this rank, H head width, L positions that are
+read, E experts of this rank, F features, K experts a token, P = R * K pairs of a token and an expert.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+from train.generate.cache import Cache, Places
+
+
+class TensorRanks:
+    """The ranks that share each matrix; one process alone has no group and says nothing to anyone."""
+
+    def __init__(self, group: dist.ProcessGroup | None) -> None:
+        self.group = group
+        self.rank, self.size = (0, 1) if group is None else (group.rank(), group.size())
+
+    def total(self, part: Tensor) -> Tensor:
+        """The sum of what each rank has, in place."""
+        if self.group is not None:
+            dist.all_reduce(part, group=self.group)
+        return part
+
+    def joined(self, part: Tensor) -> Tensor:
+        """What each rank has, one after the other along the last axis."""
+        if self.group is None:
+            return part
+        parts = [torch.empty_like(part) for _ in range(self.size)]
+        dist.all_gather(parts, part.contiguous(), group=self.group)
+        return torch.cat(parts, dim=-1)
+
+
+FEW = 8  # rows up to which a product takes as long as reading its matrix
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What all layers share in one pass over new positions. fresh: the cache was empty before."""
+
+    cache: Cache
+    places: Places
+    cosines: Tensor  # [B or 1, Q, 1, 2, H]
+    sines: Tensor
+    hidden: Tensor | None  # [B * N, Q, L]: -inf where a position lies ahead
+    fresh: bool
+
+
+class Attention:
+    """Causal attention over what the cache holds. RoPE is applied in place, queries come out of it scaled."""
+
+    def __init__(self, number: int, module: Any, head_width: int) -> None:
+        self.number, self.head_width = number, head_width
+        self.qkv: Tensor = module.linear_qkv.weight
+        self.proj: Tensor = module.linear_proj.weight
+
+    def __call__(self, x_RD: Tensor, run: Pass) -> Tensor:
+        """[R, D] -> [R, D], of this rank's heads alone."""
+        rows, width = len(run.places.starts), run.places.width
+        qkv = product(x_RD, self.qkv).view(rows, width, -1, 3, self.head_width)
+        qk = qkv[..., :2, :]
+        turned = qk.roll(self.head_width // 2, -1)
+        qk.mul_(run.cosines).addcmul_(turned, run.sines)
+        q_BNQH, k_BNQH, v_BNQH = qkv.permute(3, 0, 2, 1, 4).unbind(0)
+        run.cache.append(self.number, k_BNQH, v_BNQH, run.places)
+        if run.fresh:
+            out_BNQH = F.scaled_dot_product_attention(q_BNQH, k_BNQH, v_BNQH, is_causal=True, scale=1.0)
+        else:
+            out_BNQH = self._over_cache(q_BNQH, run)
+        return product(out_BNQH.transpose(1, 2).reshape(len(x_RD), -1), self.proj)
+
+    def _over_cache(self, q_BNQH: Tensor, run: Pass) -> Tensor:
+        """Three products over [B * N, ...]: for few queries faster than the fused kernel, on a CPU twice."""
+        keys, values = run.cache.read(self.number, run.places.end)
+        queries, keys = q_BNQH.reshape(-1, *q_BNQH.shape[2:]), keys.transpose(1, 2)
+        scores = torch.bmm(queries, keys) if run.hidden is None else torch.baddbmm(run.hidden, queries, keys)
+        return torch.bmm(scores.softmax(-1), values).view(q_BNQH.shape)
+
+
+class FeedForward:
+    """SwiGLU: of this rank's hidden features."""
+
+    def __init__(self, module: Any) -> None:
+        self.first: Tensor = module.linear_fc1.weight  # gate, then up
+        self.second: Tensor = module.linear_fc2.weight
+
+    def __call__(self, x_RD: Tensor) -> Tensor:
+        """[R, D] -> [R, D]."""
+        return product(gated(product(x_RD, self.first)), self.second)
+
+
+class Mixture:
+    """DeepSeek's experts: a softmax over all of them in fp32, the best K with their weights as they are.
+
+    A tensor rank computes its share of the experts, whether it holds only those or all. All ranks have the shared
+    experts' features among them.
+    """
+
+    def __init__(self, module: Any, ranks: TensorRanks) -> None:
+        self.router: Tensor = module.router.weight
+        self.chosen: int = module.router.topk
+        experts, held = self.router.shape[0], module.experts.fc1.shape[0]
+        self.first, end = experts * ranks.rank // ranks.size, experts * (ranks.rank + 1) // ranks.size
+        self.alone = ranks.size == 1
+        own = slice(None) if held < experts else slice(self.first, end)
+        self.fc1: Tensor = module.experts.fc1[own]
+        self.fc2: Tensor = module.experts.fc2[own]
+        self.each = tuple(zip(self.fc1.unbind(0), self.fc2.unbind(0), strict=True))
+        self.numbers = torch.arange(end - self.first, device=self.fc1.device)
+        self.shared = None if module.shared_experts is None else FeedForward(module.shared_experts)
+
+    def __call__(self, x_RD: Tensor) -> Tensor:
+        """[R, D] -> [R, D], of this rank's experts alone."""
+        scores = F.linear(x_RD.float(), self.router.float()).softmax(-1)
+        weights_RK, experts_RK = scores.topk(self.chosen, dim=-1)
+        if not self.alone:
+            experts_RK = experts_RK - self.first
+            absent = (experts_RK < 0) | (experts_RK >= len(self.numbers))
+            weights_RK, experts_RK = weights_RK.masked_fill(absent, 0), experts_RK.masked_fill(absent, 0)
+        routed = self._routed(x_RD, weights_RK, experts_RK)
+        return routed if self.shared is None else routed.add_(self.shared(x_RD))
+
+    def _routed(self, x_RD: Tensor, weights_RK: Tensor, experts_RK: Tensor) -> Tensor:
+        """By what takes least where x is: on a CPU, for few rows, reading the matrices takes all the time."""
+        rows = len(x_RD) if x_RD.device.type == "cpu" else FEW + 1
+        if rows == 1:
+            return self._of_one_row(x_RD, weights_RK[0], experts_RK[0].tolist())
+        if rows <= FEW and 2 * experts_RK.numel() >= len(self.numbers):
+            return self._of_all_experts(x_RD, weights_RK, experts_RK)
+        return self._grouped(x_RD, weights_RK, experts_RK)
+
+    def _of_one_row(self, x_1D: Tensor, weights_K: Tensor, experts_K: list[int]) -> Tensor:
+        """Reads the K experts where they lie: gathering them first, or asking for groups of no tokens, takes longer."""
+        features = torch.cat([product(x_1D, self.each[expert][0]) for expert in experts_K])
+        active = (gated(features) * weights_K[:, None]).to(x_1D.dtype).split(1)
+        parts = [product(part, self.each[expert][1]) for part, expert in zip(active, experts_K, strict=True)]
+        return torch.stack(parts).sum(0)
+
+    def _of_all_experts(self, x_RD: Tensor, weights_RK: Tensor, experts_RK: Tensor) -> Tensor:
+        """Every expert for every row, with weight zero where it was not chosen: most are read anyway."""
+        experts = len(self.numbers)
+        weights_RE = weights_RK.new_zeros(len(x_RD), experts).scatter_add_(1, experts_RK, weights_RK)
+        gate, up = torch.bmm(self.fc1, x_RD.t().expand(experts, -1, -1)).chunk(2, dim=1)
+        active = (F.silu(gate).mul_(up) * weights_RE.t().unsqueeze(1)).to(x_RD.dtype)
+        return torch.bmm(self.fc2, active).sum(0).t().contiguous()
+
+    def _grouped(self, x_RD: Tensor, weights_RK: Tensor, experts_RK: Tensor) -> Tensor:
+        """Rows sorted by expert, one product for each expert that was chosen."""
+        experts_P, pairs_P = experts_RK.flatten().sort()
+        ends = torch.searchsorted(experts_P, self.numbers, right=True, out_int32=True)
+        rows_P = pairs_P // self.chosen
+        features = F.grouped_mm(x_RD[rows_P], self.fc1.transpose(1, 2), offs=ends)
+        active = (gated(features) * weights_RK.flatten()[pairs_P, None]).to(x_RD.dtype)
+        out = F.grouped_mm(active, self.fc2.transpose(1, 2), offs=ends)
+        return torch.zeros_like(x_RD).index_add_(0, rows_P, out)
+
+
+class Layer:
+    """One layer: attention, then a feed-forward or a mixture of experts, each added to what it reads."""
+
+    def __init__(self, number: int, module: Any, head_width: int, ranks: TensorRanks) -> None:
+        self.ranks = ranks
+        self.norm1, self.norm2 = module.input_layernorm, module.pre_mlp_layernorm
+        self.attention = Attention(number, module.self_attention, head_width)
+        self.feed: Mixture | FeedForward = (
+            Mixture(module.mlp, ranks) if hasattr(module.mlp, "router") else FeedForward(module.mlp)
+        )
+
+    def __call__(self, x_RD: Tensor, run: Pass) -> Tensor:
+        """[R, D] -> [R, D]."""
+        x_RD = self.ranks.total(self.attention(self.norm1(x_RD), run)).add_(x_RD)
+        return self.ranks.total(self.feed(self.norm2(x_RD))).add_(x_RD)
+
+
+def gated(gate_and_up: Tensor) -> Tensor:
+    """[..., 2 * F] -> [..., F]: silu(gate) * up."""
+    gate, up = gate_and_up.chunk(2, dim=-1)
+    return F.silu(gate).mul_(up)
+
+
+def product(x_RD: Tensor, matrix_OD: Tensor) -> Tensor:
+    """x Wᵀ, [R, O]. For few rows on a CPU with the matrix as the left factor, in quarters for a single one: MKL then
+    reads it two to three times as fast (docs/journal.md).
+    """
+    rows, (outputs, inputs) = len(x_RD), matrix_OD.shape
+    if rows > FEW or x_RD.device.type != "cpu" or outputs % 4:
+        return F.linear(x_RD, matrix_OD)
+    if rows == 1:
+        quarters = x_RD.t().expand(4, -1, -1)
+        return torch.bmm(matrix_OD.view(4, -1, inputs), quarters).view(1, outputs)
+    return torch.mm(matrix_OD, x_RD.t()).t().contiguous()
