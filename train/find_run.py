@@ -61,7 +61,9 @@ def newest_finished_stage(recipe: Path) -> Path | None:
     """The folder of the last stage that recipe.json says is done; None without one. A moved folder is still found."""
     written = read_json(recipe / "recipe.json")
     steps = written.get("steps", []) if isinstance(written, dict) else []
-    done = [recipe / str(step["name"]) for step in steps if isinstance(step, dict) and step.get("state") == "done"]
+    done = [
+        recipe / str(step["name"]) for step in steps if isinstance(step, dict) and step.get("state") == "done"
+    ]
     stages = [folder for folder in done if (folder / "config.yaml").is_file()]
     return stages[-1] if stages else None
 
