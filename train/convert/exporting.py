@@ -1,9 +1,10 @@
 """A run of ours → a released folder: safetensors shards with their index, config.json, tokenizer.json.
 
-One of our tensors at a time is in memory: at most the experts' first matrices of one layer.
+A few of our tensors at a time are in memory: at most the experts' first matrices of one layer.
 """
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ from train.find_run import locate, read_config
 FORMATS = {"bf16": torch.bfloat16, "fp32": torch.float32}
 WORDS = {torch.bfloat16: "bfloat16", torch.float32: "float32", torch.float16: "float16"}
 GLYPH_HEADS = "glyph_heads."
+AT_ONCE = 1 << 26  # bytes of our tensors that are read together
 SPACE = 1.01  # free bytes wanted a byte to write
 
 
@@ -149,7 +151,7 @@ def _require(source: _Source, described: list[Entry]) -> None:
 
 
 def _require_space(working: Path, planned: dict[str, tuple[torch.dtype, Shape]]) -> None:
-    needed = SPACE * sum(dtype.itemsize * torch.Size(shape).numel() for dtype, shape in planned.values())
+    needed = SPACE * sum(dtype.itemsize * math.prod(shape) for dtype, shape in planned.values())
     free = shutil.disk_usage(working).free
     if free < needed:
         raise UserError(f"{working.parent} has {free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB are needed")
@@ -158,26 +160,37 @@ def _require_space(working: Path, planned: dict[str, tuple[torch.dtype, Shape]])
 def _tensors(
     source: _Source, planned: dict[str, tuple[torch.dtype, Shape]]
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every planned tensor, of its planned type, one of ours after the other."""
-    for entry in entries(source.config.model):
-        whole = _read(source.folder, f"model.{entry.key}", *source.stored[entry.key])
-        for part in entry.parts:
-            for name, tensor in zip(part.names, theirs(part, box_of(part, whole))):
-                yield name, tensor.to(planned[name][0])
+    """Every planned tensor, of its planned type."""
+    for group in _groups(source):
+        values = {entry.key: torch.empty(entry.shape, dtype=source.stored[entry.key][0]) for entry in group}
+        pieces = [Piece.whole(f"model.{key}", value) for key, value in values.items()]
+        store.read(source.folder, pieces, alone=True)
+        for entry in group:
+            whole = values.pop(entry.key)
+            for part in entry.parts:
+                for name, tensor in zip(part.names, theirs(part, box_of(part, whole))):
+                    yield name, tensor.to(planned[name][0])
     if source.patch is not None:
-        yield (
-            PATCH_EMBEDDING,
-            _read(source.folder, PATCH_EMBEDDING_KEY, *source.patch).to(planned[PATCH_EMBEDDING][0]),
-        )
+        value = torch.empty(source.patch[1], dtype=source.patch[0])
+        store.read(source.folder, [Piece.whole(PATCH_EMBEDDING_KEY, value)], alone=True)
+        yield PATCH_EMBEDDING, value.to(planned[PATCH_EMBEDDING][0])
     elif PATCH_EMBEDDING in planned:
         dtype, shape = planned[PATCH_EMBEDDING]
         yield PATCH_EMBEDDING, torch.zeros(shape, dtype=dtype)
 
 
-def _read(folder: Path, key: str, dtype: torch.dtype, shape: Shape) -> torch.Tensor:
-    value = torch.empty(shape, dtype=dtype)
-    store.read(folder, [Piece.whole(key, value)], alone=True)
-    return value
+def _groups(source: _Source) -> Iterator[list[Entry]]:
+    """Our tensors in the order of the model, a few at a time: each reading costs a look at the whole index."""
+    group: list[Entry] = []
+    size = 0
+    for entry in entries(source.config.model):
+        needed = source.stored[entry.key][0].itemsize * math.prod(entry.shape)
+        if group and size + needed > AT_ONCE:
+            yield group
+            group, size = [], 0
+        group.append(entry)
+        size += needed
+    yield group
 
 
 def _describe(

@@ -1,12 +1,14 @@
 """A folder of released weights, read one tensor at a time: safetensors files, with or without an index."""
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
@@ -20,9 +22,10 @@ NAMED = 3  # tensors of each kind that an error names
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a tensor lies, and what it is. dtype: safetensors' word for it, such as "BF16"."""
+    """Where a tensor lies, and what it is. start: of its first byte. dtype: safetensors' word, such as "BF16"."""
 
     file: Path
+    start: int
     shape: Shape
     dtype: str
 
@@ -45,16 +48,8 @@ class Released:
         }
 
     def read(self, names: Iterable[str]) -> list[torch.Tensor]:
-        """Tensors by name. They are views of the mapped file, in memory only as far as they are used, and only until
-        the last of them is dropped.
-        """
-        found, opened = [], {}
-        for name in names:
-            file = self.tensors[name].file
-            if file not in opened:
-                opened[file] = safe_open(file, framework="pt")
-            found.append(opened[file].get_tensor(name))
-        return found
+        """Tensors by name, each a mapped part of its file: in memory as far as it is used, and until it is dropped."""
+        return [_mapped(self.tensors[name], self.dtype([name])) for name in names]
 
     def dtype(self, names: Iterable[str]) -> torch.dtype:
         """The number format of tensors that become one. Raises UserError where they differ, or none of ours."""
@@ -102,18 +97,15 @@ class Released:
 
     def _add(self, file: Path, names: set[str] | None) -> None:
         try:
-            with safe_open(file, framework="pt") as opened:
-                present = list(opened.keys())
-                entries = {name: opened.get_slice(name) for name in present}
-                found = {
-                    name: Stored(file, tuple(entry.get_shape()), entry.get_dtype())
-                    for name, entry in entries.items()
-                }
+            with safe_open(
+                file, framework="pt"
+            ):  # which checks the header, and that the values are all there
+                found = _stored(file)
         except (SafetensorError, OSError) as error:
             raise UserError(
                 f"{file} ({_size(file)} bytes) is truncated or no safetensors file ({error}): copy it again"
             ) from None
-        absent = sorted((names or set()) - set(present))
+        absent = sorted((names or set()) - set(found))
         if absent:
             raise UserError(f"{file} lacks {len(absent)} tensors that {INDEX} says it has: {grouped(absent)}")
         twice = sorted(set(found) & set(self.tensors))
@@ -170,6 +162,25 @@ def _files(folder: Path) -> dict[Path, set[str] | None]:
     if absent:
         raise UserError(f"{index} names files that are not there: {', '.join(absent)}. Copy them beside it.")
     return dict(shards)
+
+
+def _stored(file: Path) -> dict[str, Stored]:
+    """What the header of a sound file says."""
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(length))
+    header.pop("__metadata__", None)
+    return {
+        name: Stored(file, 8 + length + entry["data_offsets"][0], tuple(entry["shape"]), entry["dtype"])
+        for name, entry in header.items()
+    }
+
+
+def _mapped(stored: Stored, dtype: torch.dtype) -> torch.Tensor:
+    """Its own mapping of the file, which goes with it; `safe_open` maps the whole file for as long as any part is used."""
+    size = dtype.itemsize * math.prod(stored.shape)
+    values = np.memmap(stored.file, np.uint8, "c", stored.start, (size,))
+    return torch.from_numpy(values).view(dtype).view(stored.shape)
 
 
 def _is_patch_embedding(shape: Shape) -> bool:
