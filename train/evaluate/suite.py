@@ -1,8 +1,6 @@
-"""How well a model reads held-out pages, at each compression ratio, beside what it would score without
-reading.
+"""How well a model reads its pages: in each mode, at each length of text, beside what it would score without reading.
 
-Precision comes from free greedy generation; the cross-entropies from the true text (`train.probe`). The
-floors:
+Precision comes from free greedy generation; the cross-entropies from the true text (`train.probe`). The floors:
 
     shuffled     page i's text against what was generated from page i + 1 of the same source. Generation depends on the
                  page alone, so this is exactly the score with wrong pages, at no further cost.
@@ -14,204 +12,236 @@ Ranks share the pages. Checkpoints do not depend on the layout, so evaluation ne
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-import torch.distributed as dist
 from megatron.core import parallel_state
 
-from data_pipeline.batch import BatchSpec, Collator
+from data_pipeline.batch import Collator
 from data_pipeline.errors import UserError
-from data_pipeline.reader import records
-from data_pipeline.record import Record
-from data_pipeline.resolution import vision_tokens
-from data_pipeline.tokenizer import Tokenizer, reference_tokenizer
-from train.evaluate.metrics import bootstrap_mean, precision, word_precision
-from train.evaluate.samples import SAMPLE_CHOICE, Sample, choose_samples
-from train.generate.decoding import Reading, read
-from train.model.optical import OpticalModel
-from train.probe import collate, probe, share
+from data_pipeline.resolution import grid_of, mode_of, positions
+from train.evaluate.bins import binned, edges_by_quantiles, outside
+from train.evaluate.measure import Measure, Measured, groups, random_row, row_of
+from train.evaluate.pages import PageToRead, Source
+from train.evaluate.reading import PageReader, blank_of
+from train.evaluate.samples import Sample, choose_samples, sample_choice
+from train.generate.decoding import Reading
+from train.probe import collate, probe
+
+PROBED = 128  # pages of each source whose cross-entropies are taken: these need no intervals
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """curve: one row a held-out source (evaluation.json's `curve`); the same on every rank."""
+    """The rows of metrics.json; the same on every rank.
+
+    curve: one row a source and mode. bins: one a bin of text tokens and mode. modes: one a mode, over all pages.
+    languages, kinds, scripts: one a value and mode. pages: what all of them are made of. main: the mode of
+    the samples and of image_gain. left_out: page → why it was not
+    read.
+    """
 
     curve: list[dict[str, Any]]
+    bins: list[dict[str, Any]]
+    edges: list[int]
+    outside: int
+    modes: list[dict[str, Any]]
+    languages: list[dict[str, Any]]
+    scripts: list[dict[str, Any]]
+    kinds: list[dict[str, Any]]
     samples: list[Sample]
+    pages: list[Measured]
+    main: str
+    left_out: dict[str, str]
     seconds: float
 
     @property
-    def image_gain(self) -> float:
+    def image_gain(self) -> float | None:
         """Of the source with the least text per vision token, in nats a token, as the training log has it."""
-        return float(min(self.curve, key=lambda row: row["bytes_per_vision_token"])["image_gain"])
+        known = [row for row in self.curve if row["mode"] == self.main and row.get("image_gain") is not None]
+        if not known:
+            return None
+        return float(min(known, key=lambda row: row["bytes_per_vision_token"])["image_gain"])
 
     @property
     def sample_choice(self) -> str:
         """In words, how the samples were chosen."""
-        return SAMPLE_CHOICE.format(pages=max(row["pages"] for row in self.curve))
+        lots = any(sample.random for sample in self.samples)
+        return sample_choice(max(row["pages"] for row in self.curve), lots)
 
 
 @dataclass(frozen=True)
-class _Reader:
-    """What turns pages into text here: model, tokenizer, sizes."""
+class _Round:
+    """The pages of a source as they were measured in one mode, with those of its random text."""
 
-    model: OpticalModel
-    tokenizer: Tokenizer
-    spec: BatchSpec
-    batch_size: int
+    row: dict[str, Any]
+    pages: list[Measured]
+    lots: list[Measured]
 
-    def read(self, items: Sequence[Record], limit: int) -> list[Reading]:
-        """What is read from the pages of `items`, in order, each rank reading its share; at most `limit`
-        tokens a page.
+
+@dataclass(frozen=True)
+class Suite:
+    """All measurements. limit: tokens generated for a page at most; None: a bound for all pages of a source, a quarter
+    above its longest text. edges: of the bins; () leaves them to the data. seed: of the bootstrap.
+    """
+
+    reader: PageReader
+    measure: Measure
+    limit: int | None
+    edges: Sequence[int]
+    seed: int
+
+    def __call__(
+        self,
+        sources: Sequence[Source],
+        modes: Sequence[str],
+        main: str,
+        say: Callable[[str], object] | None = None,
+    ) -> Evaluation:
+        """Every source in every mode; `main` is the one of `modes` that samples are shown in. All ranks call it together. Raises UserError for a layout with more than data
+        parallelism, for a source of which no page fits the model, and for bins without pages.
         """
-        rank, world = parallel_state.get_data_parallel_rank(), parallel_state.get_data_parallel_world_size()
-        own = list(range(rank, len(items), world))
-        found: dict[int, Reading] = {}
-        for prompt in dict.fromkeys(items[index].prompt for index in own):
-            chosen = [index for index in own if items[index].prompt == prompt]
-            pages = [items[index].pages[0] for index in chosen]
-            texts = read(self.model, self.tokenizer, pages, prompt, self.spec, limit, self.batch_size)
-            found |= dict(zip(chosen, texts, strict=True))
-        parts: list[dict[int, Reading]] = [{} for _ in range(world)]
-        dist.all_gather_object(parts, found, group=parallel_state.get_data_parallel_group())
-        merged = {index: reading for part in parts for index, reading in part.items()}
-        return [merged[index] for index in range(len(items))]
-
-    def limit(self, items: Sequence[Record]) -> int:
-        """Tokens to generate at most: one bound for all pages of a source, a quarter above the longest text."""
-        return math.ceil(1.25 * max(len(self.tokenizer.encode(item.target)) for item in items)) + 8
-
-
-def evaluate(
-    model: OpticalModel,
-    tokenizer: Tokenizer,
-    held_out: Mapping[str, Path],
-    floor: Mapping[str, Path],
-    spec: BatchSpec,
-    pages: int,
-    batch_size: int,
-    seed: int = 0,
-    say: Callable[[str], object] | None = None,
-) -> Evaluation:
-    """Measure every source of `held_out` on its first `pages` pages; `floor` holds random text under the same
-    names.
-
-    `seed` is that of the bootstrap. All ranks call it together. Raises UserError for a layout with more than
-    data parallelism, and for a source without pages.
-    """
-    _require_data_parallel_only()
-    reader = _Reader(model, tokenizer, spec, batch_size)
-    reference, began = reference_tokenizer(), time.monotonic()
-    curve: list[dict[str, Any]] = []
-    samples: list[Sample] = []
-    for source, folder in held_out.items():
-        items = _pages(folder, pages, source)
-        limit = reader.limit(items)
-        readings = reader.read(items, limit)
-        row = _identity(source, items, reader, reference) | _scores(items, readings, seed)
-        row |= _floors(items, readings, reader, limit, seed)
-        samples += choose_samples(source, items, readings, ("best", "median", "worst"), random=False)
-        if source in floor:
-            lots = _pages(floor[source], pages, source)
-            read_lots = reader.read(lots, reader.limit(lots))
-            row |= _random(lots, read_lots, seed)
-            samples += choose_samples(floor[source].name, lots, read_lots, ("median",), random=True)
-        row |= _cross_entropies(source, items, reader)
-        curve.append(row)
-        if say:
-            say(
-                f"{source}: precision {row['precision']:.1%}, image gain {row['image_gain']:.2f} nats, {len(items)} pages"
-            )
-    return Evaluation(curve, samples, time.monotonic() - began)
-
-
-def _pages(folder: Path, limit: int, source: str) -> list[Record]:
-    items = [item for item in records(folder, limit) if len(item.pages) == 1]
-    if not items:
-        raise UserError(
-            f"{folder} (source {source}) holds no sample with one page in its first {limit}: nothing to read"
+        _require_data_parallel_only()
+        began = time.monotonic()
+        left_out = {f"{source.name}/{key}": why for source in sources for key, why in source.left_out.items()}
+        sources = [self._fitting(source, modes, left_out) for source in sources]
+        rounds: list[_Round] = []
+        samples: list[Sample] = []
+        for mode in modes:
+            for source in sources:
+                found = self._round(source, mode, left_out)
+                rounds.append(found)
+                if mode == main:
+                    samples += choose_samples(
+                        source.name, found.pages, ("best", "median", "worst"), random=False
+                    )
+                    if found.lots:
+                        samples += choose_samples(
+                            found.lots[0].page.source, found.lots, ("median",), random=True
+                        )
+                if say:
+                    say(_told(found.row, len(modes) > 1))
+        pages = [page for found in rounds for page in found.pages]
+        lots = [page for found in rounds for page in found.lots]
+        first = [page.text_tokens for page in pages if page.mode == modes[0]]
+        edges = list(self.edges) or edges_by_quantiles(first)
+        return Evaluation(
+            curve=[found.row for found in rounds],
+            bins=binned(pages, lots, edges, self.seed),
+            edges=edges,
+            outside=outside(pages, edges),
+            modes=self._modes(pages, lots, modes),
+            languages=groups(pages, lambda page: page.page.language, "language", self.seed),
+            scripts=groups(pages, lambda page: page.page.script, "script", self.seed),
+            kinds=groups(pages, lambda page: page.page.kind, "kind", self.seed),
+            samples=samples,
+            pages=pages,
+            main=main,
+            left_out=left_out,
+            seconds=time.monotonic() - began,
         )
-    return items
+
+    def _modes(
+        self, pages: Sequence[Measured], lots: Sequence[Measured], modes: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        rows = []
+        for mode in modes:
+            own, random = ([page for page in every if page.mode == mode] for every in (pages, lots))
+            rows.append({"mode": mode} | row_of(own, self.seed) | random_row(random, self.seed))
+        return rows
+
+    def _round(self, source: Source, mode: str, left_out: dict[str, str]) -> _Round:
+        limit = self._limit(source.pages)
+        blank = self.reader([blank_of(source.pages[0])], mode, limit)[0]
+        said = blank.text if isinstance(blank, Reading) else None
+        pages = self._read(source.pages, mode, limit, left_out, said)
+        lots = self._read(source.lots, mode, self._limit(source.lots), left_out, None) if source.lots else []
+        row = {"source": source.name, "mode": mode} | row_of(pages, self.seed) | random_row(lots, self.seed)
+        if self.measure.vocabulary.reference:
+            row["reference_compression"] = row["compression"]  # in the paper's tokens
+        row |= self._cross_entropies(source.name, [page.page for page in pages], mode)
+        return _Round(row, pages, lots)
+
+    def _read(
+        self, pages: Sequence[PageToRead], mode: str, limit: int, left_out: dict[str, str], blank: str | None
+    ) -> list[Measured]:
+        """The pages that could be read, measured; those that could not go to `left_out`."""
+        results = self.reader(pages, mode, limit)
+        good = [
+            (page, result) for page, result in zip(pages, results, strict=True) if isinstance(result, Reading)
+        ]
+        for page, result in zip(pages, results, strict=True):
+            if not isinstance(result, Reading):
+                left_out[f"{page.source}/{page.key}"] = result
+        if not good:
+            raise UserError(f"no page of {pages[0].source} could be read; the first one: {results[0]}")
+        return self.measure([page for page, _ in good], [result for _, result in good], mode, blank)
+
+    def _limit(self, pages: Sequence[PageToRead]) -> int:
+        if self.limit is not None:
+            return self.limit
+        tokenizer = self.reader.tokenizer
+        return math.ceil(1.25 * max(len(tokenizer.encode(page.reference)) for page in pages)) + 8
+
+    def _fitting(self, source: Source, modes: Sequence[str], left_out: dict[str, str]) -> Source:
+        """The source without the pages that take more positions than the model has, in any of the modes: the same
+        pages are read in all of them.
+        """
+        spec, good = self.reader.spec, []
+        for page in source.pages:
+            prompt = len(self.reader.tokenizer.encode(page.prompt)) + 1
+            taken = max(_positions(page, mode, spec.patch) for mode in modes) + prompt
+            if taken < spec.max_length:
+                good.append(page)
+            else:
+                left_out[f"{source.name}/{page.key}"] = (
+                    f"page and prompt take {taken} of the model's {spec.max_length} positions"
+                )
+        if not good:
+            reasons = (
+                left_out[f"{source.name}/{source.pages[0].key}"]
+                if source.pages
+                else "no picture can be opened"
+            )
+            raise UserError(
+                f"source {source.name}: none of its pages can be read in modes={list(modes)}: {reasons}. "
+                "Choose a smaller mode, or other pages"
+            )
+        return replace(source, pages=good)
+
+    def _cross_entropies(self, source: str, pages: Sequence[PageToRead], mode: str) -> dict[str, Any]:
+        """Of the first pages, as far as page and text fit the model; {} where none does."""
+        spec, tokenizer = replace(self.reader.spec, modes=(mode,)), self.reader.tokenizer
+        fitting = [
+            page
+            for page in pages[:PROBED]
+            if _positions(page, mode, spec.patch) + len(tokenizer.encode(page.prompt + page.reference)) + 2
+            <= spec.max_length
+        ]
+        if not fitting:
+            return {}
+        rank, world = parallel_state.get_data_parallel_rank(), parallel_state.get_data_parallel_world_size()
+        each = (
+            len(fitting) // world
+        )  # equally many on each rank, as every rank does the same number of forward passes
+        own = fitting[rank * each : (rank + 1) * each] if each else fitting
+        records = [page.record(number) for number, page in enumerate(own)]
+        batches = collate(records, source, Collator(tokenizer, spec), self.reader.batch_size)
+        found = probe(self.reader.model, {source: batches}, with_blank=True)[source]
+        return {**found, "cross_entropy_pages": each * world or len(fitting)}
 
 
-def _identity(
-    source: str, items: Sequence[Record], reader: _Reader, reference: Tokenizer | None
-) -> dict[str, Any]:
-    """What the source is: how much text on how many vision tokens, in our tokens, in bytes, in the
-    reference's tokens.
-    """
-    vision = vision_tokens(reader.spec.image_size, reader.spec.patch)
-    text_tokens = float(np.mean([len(reader.tokenizer.encode(item.target)) for item in items]))
-    text_bytes = float(np.mean([len(item.target.encode()) for item in items]))
-    row = {
-        "source": source,
-        "pages": len(items),
-        "vision_tokens": vision,
-        "text_tokens": text_tokens,
-        "compression": text_tokens / vision,
-        "text_bytes": text_bytes,
-        "bytes_per_vision_token": text_bytes / vision,
-    }
-    if reference is not None:
-        tokens = float(np.mean([len(reference.encode(item.target)) for item in items]))
-        row |= {"reference_tokens": tokens, "reference_compression": tokens / vision}
-    return row
+def _positions(page: PageToRead, mode: str, patch: int) -> int:
+    parsed = mode_of(mode)
+    return positions(parsed, patch, grid_of(page.width, page.height, parsed))
 
 
-def _scores(items: Sequence[Record], readings: Sequence[Reading], seed: int) -> dict[str, Any]:
-    pairs = [(item.target, reading.text) for item, reading in zip(items, readings, strict=True)]
-    exact = bootstrap_mean([precision(*pair) for pair in pairs], seed=seed)
-    words = bootstrap_mean([word_precision(*pair) for pair in pairs], seed=seed)
-    return {
-        "precision": exact.mean,
-        "precision_interval": exact.bounds(),
-        "word_precision": words.mean,
-        "word_precision_interval": words.bounds(),
-        "finished": float(np.mean([reading.finished for reading in readings])),
-    }
-
-
-def _floors(
-    items: Sequence[Record], readings: Sequence[Reading], reader: _Reader, limit: int, seed: int
-) -> dict[str, Any]:
-    """The scores with the next page of the source, and with an empty one."""
-    texts = [item.target for item in items]
-    row: dict[str, Any] = {"precision_shuffled": None, "precision_shuffled_interval": None}
-    if len(items) > 1:
-        wrong = [reading.text for reading in (*readings[1:], readings[0])]
-        shuffled = bootstrap_mean([precision(*pair) for pair in zip(texts, wrong, strict=True)], seed=seed)
-        row = {"precision_shuffled": shuffled.mean, "precision_shuffled_interval": shuffled.bounds()}
-    empty = blank_page(items[0].pages[0])
-    said = read(reader.model, reader.tokenizer, [empty], items[0].prompt, reader.spec, limit)[0].text
-    blank = bootstrap_mean([precision(text, said) for text in texts], seed=seed)
-    return row | {"precision_blank": blank.mean, "precision_blank_interval": blank.bounds()}
-
-
-def _random(items: Sequence[Record], readings: Sequence[Reading], seed: int) -> dict[str, Any]:
-    scores = _scores(items, readings, seed)
-    return {
-        "precision_random_text": scores["precision"],
-        "precision_random_text_interval": scores["precision_interval"],
-        "word_precision_random_text": scores["word_precision"],
-        "random_text_pages": len(items),
-    }
-
-
-def _cross_entropies(source: str, items: Sequence[Record], reader: _Reader) -> dict[str, float]:
-    rank, world = parallel_state.get_data_parallel_rank(), parallel_state.get_data_parallel_world_size()
-    collator = Collator(reader.tokenizer, reader.spec)
-    batches = collate(share(list(items), rank, world), source, collator, reader.batch_size)
-    return probe(reader.model, {source: batches}, with_blank=True)[source]
-
-
-def blank_page(page: np.ndarray) -> np.ndarray:
-    """A page of the same size with nothing on it: all in its most usual value."""
-    values, counts = np.unique(page, return_counts=True)
-    return np.full_like(page, values[counts.argmax()])
+def _told(row: dict[str, Any], several: bool) -> str:
+    mode = f", mode {row['mode']}" if several else ""
+    gain = row.get("image_gain")
+    seen = "" if gain is None else f", image gain {gain:.2f} nats"
+    return f"{row['source']}{mode}: precision {row['precision']:.1%}{seen}, {row['pages']} pages"
 
 
 def _require_data_parallel_only() -> None:

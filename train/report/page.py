@@ -4,30 +4,18 @@ dark.
 
 from datetime import date
 from html import escape
-from importlib import resources
 from typing import Any
 
 from train.monitor import duration
 from train.report.curve import BYTES_PER_REFERENCE_TOKEN, curve_figure, curve_table, reference_ratio
+from train.report.evaluation import forgetting_section, samples_section
 from train.report.facts import without_paths
-from train.report.html import section
+from train.report.html import document, guide, header, section, tiles
 from train.report.learning import learning_figures
-from train.report.reading import LEGEND, reading_cards
-from train.report.run import Run
+from train.report.run import EVALUATION, Run
 from train.report.run_section import run_section
 from train.report.summary import best_row
 from train.report.svg import short
-
-LOGO = (
-    '<svg class="logo" viewBox="0 0 44 30" aria-hidden="true"><rect x="1" y="1" width="42" height="28" rx="3"/>'
-    + "".join(
-        f'<rect class="{"lit" if (row, column) == (1, 2) else "frame"}" x="{5 + 7 * column}" y="{9 + 6 * row}" width="5" height="4"/>'
-        for row in range(3)
-        for column in range(5)
-    )
-    + '<line x1="5" y1="5" x2="25" y2="5"/></svg>'
-)
-
 
 GUIDE = {
     "The unit.": "Text is counted in bytes per vision token. DeepSeek-OCR counts text tokens of a large vocabulary; {unit}. "
@@ -46,40 +34,29 @@ GUIDE = {
 
 def render(run: Run, summary: dict[str, Any]) -> str:
     """The whole page. `summary` is report.json's content."""
-    style = resources.files("train.report").joinpath("style.css").read_text(encoding="utf-8")
     parts = [
         _header(run, summary),
         _missing(run),
         _tiles(run, summary),
         _curve(run),
-        _pages(run),
+        samples_section(run.evaluation or {}, run.folder / EVALUATION),
         _learning(run),
         run_section(run, summary),
         _reading_guide(run),
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        f"<title>{escape(run.name)} · Microfiche</title><style>\n{style}</style></head>\n<body><main>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</main></body></html>\n"
-    )
+    return document(run.name, parts)
 
 
 def _header(run: Run, summary: dict[str, Any]) -> str:
-    sentences = summary["headline"].split(". ", 1)
-    rest = f"<span>{escape(sentences[1])}</span>" if len(sentences) > 1 else ""
-    first = escape(sentences[0]) + ("." if rest else "")
     tokens = [
         row["vision_tokens"] for row in (run.evaluation or {}).get("curve", []) if row.get("vision_tokens")
     ]
-    seen = f"the {tokens[0]} vision tokens" if tokens else "the few vision tokens"
-    return (
-        f'<header><p class="over">{LOGO}<b>Microfiche</b> <span>run “{escape(run.name)}” · {date.today():%-d %B %Y}</span></p>'
-        f"<h1>{first} {rest}</h1>"
-        f'<p class="lede">A page of text is a picture. An encoder presses it into {seen} that are all a language model '
-        "gets to see, and the model writes down what the page says. This is how well it did, and how it came to it.</p></header>"
+    seen = f"the {tokens[0]:g} vision tokens" if tokens else "the few vision tokens"
+    return header(
+        f"run “{run.name}” · {date.today():%-d %B %Y}",
+        summary["headline"],
+        f"A page of text is a picture. An encoder presses it into {seen} that are all a language model "
+        "gets to see, and the model writes down what the page says. This is how well it did, and how it came to it.",
     )
 
 
@@ -91,16 +68,16 @@ def _missing(run: Run) -> str:
 
 
 def _tiles(run: Run, summary: dict[str, Any]) -> str:
-    tiles: list[tuple[str, str, str]] = []
+    found: list[tuple[str, str, str]] = []
     curve = summary["curve"]
     if curve:
         row = best_row(curve)
         bounds = [100 * bound for bound in row.get("precision_interval") or ()]
         interval = f"95 % interval {bounds[0]:.0f}–{bounds[1]:.0f}, " if bounds else ""
-        tiles.append(
+        found.append(
             (f"{100 * row['precision']:.1f} %", "precision", f"{interval}{row['pages']} held-out pages")
         )
-        tiles.append(
+        found.append(
             (
                 f"{row['bytes_per_vision_token']:.1f}",
                 "bytes per vision token",
@@ -108,21 +85,17 @@ def _tiles(run: Run, summary: dict[str, Any]) -> str:
             )
         )
         if row.get("image_gain") is not None:
-            tiles.append(
+            found.append(
                 (f"{row['image_gain']:.2f}", "image gain, nats", "wrong page − right page; 0 = never looks")
             )
     pages, seconds = sum(s["pages"] for s in summary["stages"]), sum(s["seconds"] for s in summary["stages"])
     if pages:
         speed = f"{summary['pages_per_second']:.0f} pages/s" if summary["pages_per_second"] else ""
-        tiles.append((short(pages), "pages trained on", f"in {duration(seconds)}, {speed}"))
+        found.append((short(pages), "pages trained on", f"in {duration(seconds)}, {speed}"))
     parameters = _parameters(summary["parameters"])
     if parameters is not None:
-        tiles.append((short(parameters), "parameters", str(summary["device"] or "")))
-    items = "".join(
-        f"<li><strong>{escape(value)}</strong><b>{escape(name)}</b><span>{escape(without_paths(text))}</span></li>"
-        for value, name, text in tiles
-    )
-    return f'<ul class="tiles">{items}</ul>' if items else ""
+        found.append((short(parameters), "parameters", str(summary["device"] or "")))
+    return tiles((value, name, without_paths(text)) for value, name, text in found)
 
 
 def _parameters(value: Any) -> float | None:
@@ -130,42 +103,17 @@ def _parameters(value: Any) -> float | None:
 
 
 def _curve(run: Run) -> str:
-    curve = (run.evaluation or {}).get("curve", [])
+    evaluation = run.evaluation or {}
+    curve = evaluation.get("curve", [])
     if not curve:
         return ""
+    shown = [row for row in curve if row["mode"] == evaluation["main_mode"]]
     return section(
         "The compression curve",
         "Precision is one minus the normalised edit distance between the page's text and what was generated from it, "
         "greedily, without help. The floors say what the same model scores without the right page.",
-        f'<figure class="chart">{curve_figure(curve)}</figure>{curve_table(curve)}',
-    )
-
-
-def _pages(run: Run) -> str:
-    samples = (run.evaluation or {}).get("samples", [])
-    if not samples:
-        return ""
-    prose = [sample for sample in samples if not sample.get("random")]
-    random = [sample for sample in samples if sample.get("random")]
-    titles = (
-        {
-            row["source"]: f"{row['bytes_per_vision_token']:.1f} bytes per vision token"
-            for row in run.evaluation["curve"]
-        }
-        if run.evaluation
-        else {}
-    )
-    body = LEGEND + reading_cards(prose, run.folder, titles)
-    if random:
-        row = [
-            {**sample, "source": "", "choice": f"{sample['choice']} · {sample['source']}"}
-            for sample in random
-        ]
-        body += reading_cards(
-            row, run.folder, {"": "Random text: no sentence to lean on, so only reading helps"}
-        )
-    how = (run.evaluation or {}).get("sample_choice", "")
-    return section("Pages, and what was read from them", escape(how), body, raw=True)
+        f'<figure class="chart">{curve_figure(shown)}</figure>{curve_table(shown)}',
+    ) + forgetting_section(evaluation)
 
 
 def _learning(run: Run) -> str:
@@ -199,5 +147,5 @@ def _reading_guide(run: Run) -> str:
         if measured
         else f"dividing by about {BYTES_PER_REFERENCE_TOKEN} gives it"
     )
-    points = "".join(f"<li><b>{title}</b> {text.format(unit=unit)}</li>" for title, text in GUIDE.items())
-    return section("Reading this honestly", "", f'<ul class="guide">{points}</ul>')
+    points = ((title, text.format(unit=unit)) for title, text in GUIDE.items())
+    return section("Reading this honestly", "", guide(points))

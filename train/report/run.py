@@ -1,7 +1,7 @@
 """Reads a run folder, finished or not, into plain Python: what stages there are, what they logged, what was
 evaluated.
 
-Two kinds of folder are understood: a recipe's (one subfolder a stage, recipe.json, evaluation.json) and a
+Two kinds of folder are understood: a recipe's (one subfolder a stage, recipe.json, evaluation/) and a
 single stage's. Anything missing is named in `Run.missing` with the command that would make it; nothing here
 fails on an unfinished run.
 """
@@ -16,6 +16,7 @@ import yaml
 from data_pipeline.errors import UserError
 from train.run_folder import read_json, read_rows
 
+EVALUATION = "evaluation"  # folder of what `python -m train.evaluate` writes, below the run's or the recipe's
 TAKES_OFF = 0.5  # nats of image gain from which a model is said to look at its pages
 
 
@@ -119,10 +120,10 @@ def read_run(folder: Path) -> Run:
         stages = [read_stage(path) for path in sorted(folder.iterdir()) if path.is_dir() and _is_stage(path)]
         order = {str(step.get("name")): index for index, step in enumerate(steps)}
         stages.sort(key=lambda stage: order.get(stage.name, len(order)))
-    evaluation = read_json(folder / "evaluation.json")
+    evaluation = read_json(folder / EVALUATION / "metrics.json")
     if not stages and not steps and evaluation is None:
         raise UserError(
-            f"run={folder}: holds no run (no metrics.jsonl, recipe.json or evaluation.json, here or one level below); "
+            f"run={folder}: holds no run (no metrics.jsonl, recipe.json or evaluation/metrics.json, here or one level below); "
             "give the folder that `python -m train` or `python -m train.recipe` wrote"
         )
     run = Run(folder, str(recipe.get("name") or folder.resolve().name), stages, steps, evaluation)

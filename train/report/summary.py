@@ -20,7 +20,7 @@ def summarise(run: Run) -> dict[str, Any]:
     configuration = "\n".join(stage.config_text for stage in run.stages)
     return {
         "run": run.name,
-        "headline": headline(run),
+        "headline": headline(evaluation.get("curve", [])),
         "stages": stages,
         "image_gain": evaluation.get("image_gain"),
         "takes_off": run.takes_off(),
@@ -40,16 +40,15 @@ def summarise(run: Run) -> dict[str, Any]:
     }
 
 
-def headline(run: Run) -> str:
+def headline(curve: list[dict[str, Any]]) -> str:
     """The result in words, with the floor beside it; it says so when the model does not look at its pages."""
-    curve = (run.evaluation or {}).get("curve", [])
     if not curve:
         return "Not evaluated yet"
     row = best_row(curve)
     amount = f"{100 * row['precision']:.0f} %"
     ratio = f"{row['bytes_per_vision_token']:.1f} bytes per vision token"
-    floor = row.get("precision_shuffled")
-    if (row.get("image_gain") or 0.0) < TAKES_OFF:
+    floor, gain = row.get("precision_shuffled"), row.get("image_gain")
+    if gain is not None and gain < TAKES_OFF:
         return f"Does not read yet: {amount} at {ratio} is guessed from language, hardly looking at the page."
     sentence = f"Reads {amount} of held-out text at {ratio}."
     return sentence if floor is None else f"{sentence} Guessing without the page: {100 * floor:.0f} %."

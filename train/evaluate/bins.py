@@ -1,0 +1,66 @@
+"""Pages by how much they say: the bins of text tokens that the compression curve is drawn over."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from data_pipeline.errors import UserError
+from train.evaluate.measure import Measured, random_row, row_of
+
+MOST_BINS = 6
+PAGES_A_BIN = 16  # at least, where the data choose: fewer make an interval that says nothing
+
+
+def edges_by_quantiles(counts: Sequence[int]) -> list[int]:
+    """Edges between which about equally many pages lie; the last one is above the longest text.
+
+    They are rounded to the coarsest step (1, 2, 5, 10, 20, …) that keeps all apart.
+    """
+    ordered = sorted(counts)
+    wanted = max(1, min(MOST_BINS, len(ordered) // PAGES_A_BIN))
+    low, high = ordered[0], ordered[-1] + 1
+    inner = {ordered[len(ordered) * index // wanted] for index in range(1, wanted)}
+    exact = sorted({low, high, *(edge for edge in inner if low < edge < high)})
+    steps = [factor * 10**power for power in range(6, -1, -1) for factor in (5, 2, 1)]
+    for step in steps:
+        rounded = [
+            low // step * step,
+            *(round(edge / step) * step for edge in exact[1:-1]),
+            -(-high // step) * step,
+        ]
+        small = step * 4 <= min(after - before for before, after in pairwise(exact))
+        if small and all(after > before for before, after in pairwise(rounded)):
+            return rounded
+    return exact
+
+
+def binned(
+    pages: Sequence[Measured], lots: Sequence[Measured], edges: Sequence[int], seed: int
+) -> list[dict[str, Any]]:
+    """A row for each mode and bin [low, high) that has pages. UserError where no page lies in any.
+
+    lots: pages of random text, which their own number of tokens puts into a bin.
+    """
+    rows = []
+    for mode in dict.fromkeys(page.mode for page in pages):
+        for low, high in pairwise(edges):
+            inside, random = (
+                [page for page in every if page.mode == mode and low <= page.text_tokens < high]
+                for every in (pages, lots)
+            )
+            if inside:
+                row = {"mode": mode, "low": low, "high": high}
+                rows.append(row | row_of(inside, seed) | random_row(random, seed))
+    if not rows:
+        counts = sorted(page.text_tokens for page in pages)
+        raise UserError(
+            f"bins={list(edges)}: none of the {len(counts)} pages lies in any; they hold {counts[0]} to {counts[-1]} text "
+            f"tokens, so try bins={edges_by_quantiles(counts)}"
+        )
+    return rows
+
+
+def outside(pages: Sequence[Measured], edges: Sequence[int]) -> int:
+    """How many pages lie in no bin."""
+    mode = pages[0].mode
+    return sum(not edges[0] <= page.text_tokens < edges[-1] for page in pages if page.mode == mode)

@@ -1,0 +1,160 @@
+"""What an evaluation leaves in its folder: metrics.json, figures, the report, sample pages, and the readings."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from train.evaluate.compare import differences, read_compared, with_names
+from train.evaluate.config import EvaluateConfig
+from train.evaluate.measure import Vocabulary
+from train.evaluate.pages import digest_of
+from train.evaluate.protocols import NOTES, protocol_rows
+from train.evaluate.reading import PageReader
+from train.evaluate.suite import Evaluation
+from train.report.evaluation import render_evaluation
+from train.report.figures import write_figures
+from train.run_folder import plain, write_json, write_text
+
+if TYPE_CHECKING:
+    from train.load import Trained
+
+FORMAT = 2  # of metrics.json
+
+
+def write(
+    result: Evaluation,
+    reader: PageReader,
+    config: EvaluateConfig,
+    trained: "Trained",
+    vocabulary: Vocabulary,
+    folder: Path,
+) -> dict[str, Any]:
+    """All files in `folder`; metrics.json's content. What the report names is written before it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    others = read_compared(config.compare)
+    content = plain(
+        {
+            "format": FORMAT,
+            "name": name_of(trained.run_folder),
+            "run": trained.run_folder.resolve().name,
+            "step": trained.step,
+            "seconds": round(result.seconds, 1),
+            "image_gain": result.image_gain,
+            "tokenizer": vocabulary.told(),
+            "data": _data(result, config),
+            "decoding": _decoding(config),
+            "main_mode": result.main,
+            "modes_read": [row["mode"] for row in result.modes],
+            "bin_edges": result.edges,
+            "pages_outside_bins": result.outside,
+            "curve": result.curve,
+            "bins": result.bins,
+            "modes": result.modes,
+            "languages": result.languages,
+            "scripts": result.scripts,
+            "kinds": result.kinds,
+            "overall": protocol_rows(config, result.pages),
+            "samples": write_samples(result, folder),
+            "sample_choice": result.sample_choice,
+            "left_out": result.left_out,
+            "parameters": parameters(trained),
+            "device": device_kind(),
+        }
+    )
+    content["notes"] = _notes(content, config, others)
+    others = with_names(content["name"], others)
+    write_json(folder / "metrics.json", content)
+    figures = write_figures(folder, content, others)
+    write_text(folder / "report.html", render_evaluation(content, others, folder, figures))
+    reader.journal.finish()
+    return content
+
+
+def write_samples(result: Evaluation, folder: Path) -> list[dict[str, Any]]:
+    """Pictures of the sampled pages in `folder`/samples; the samples as metrics.json has them."""
+    from PIL import Image
+
+    (folder / "samples").mkdir(exist_ok=True)
+    written: list[dict[str, Any]] = []
+    for sample in result.samples:
+        name = f"samples/{sample.source.replace('/', '-')}-{sample.choice}.png"
+        Image.fromarray(sample.page).save(folder / name)
+        fields = {key: value for key, value in vars(sample).items() if key != "page"}
+        written.append(fields | {"page": name})
+    return written
+
+
+def name_of(run_folder: Path) -> str:
+    """What the evaluated run is called in figures: "smoke/pretrain" for a stage of a recipe, else its folder's name."""
+    resolved = run_folder.resolve()
+    in_recipe = (resolved.parent / "recipe.json").exists()
+    return f"{resolved.parent.name}/{resolved.name}" if in_recipe else resolved.name
+
+
+def parameters(trained: "Trained") -> dict[str, int]:
+    """Numbers in the model by part; "total" leaves out the glyph heads, which only training uses."""
+    counts: dict[str, int] = {}
+    for name, value in trained.model.named_parameters():
+        part = name.split(".")[0]
+        counts[part] = counts.get(part, 0) + value.numel()
+    return {"total": sum(count for part, count in counts.items() if part != "glyph_heads")} | counts
+
+
+def device_kind() -> str:
+    """The kind of device this process computes on: "NVIDIA H100 80GB HBM3", or "cpu"."""
+    import torch
+
+    from parallel.device import device
+
+    return torch.cuda.get_device_name(device()) if device().type == "cuda" else "cpu"
+
+
+def _data(result: Evaluation, config: EvaluateConfig) -> dict[str, Any]:
+    pages = [page.page for page in result.pages if page.mode == result.modes[0]["mode"]]
+    return {
+        "format": config.format,
+        "folder": None if config.data is None else Path(config.data).resolve().name,
+        "sources": list(dict.fromkeys(page.source for page in pages)),
+        "prompts": list(dict.fromkeys(page.prompt for page in pages))[:5],
+        "pages": len(pages),
+        "digest": digest_of(pages),
+    }
+
+
+def _decoding(config: EvaluateConfig) -> dict[str, Any]:
+    return {
+        "greedy": True,
+        "no_repeat": config.no_repeat,
+        "no_repeat_allowed": config.no_repeat_allowed if config.no_repeat != "none" else [],
+        "max_new_tokens": config.max_new_tokens,
+        "cache": config.cache,
+    }
+
+
+def _notes(content: dict[str, Any], config: EvaluateConfig, others: list[dict[str, Any]]) -> list[str]:
+    """What a reader of the figures must know, in sentences."""
+    notes = [f"Text tokens are counted with {content['tokenizer']['name']}."]
+    if not content["tokenizer"]["reference"]:
+        notes.append(
+            "The paper counts with DeepSeek's, which makes fewer tokens of the same text: install the extra `deepseek` to "
+            "have its ratios."
+        )
+    if config.no_repeat != "none":
+        notes.append(f"Decoding was helped by a rule against repetition (no_repeat={config.no_repeat}).")
+    if config.max_new_tokens is None:
+        notes.append(
+            "A text is cut at a quarter above the longest of its source; no page's own length was used."
+        )
+    if content["pages_outside_bins"]:
+        notes.append(
+            f"{content['pages_outside_bins']} of {content['data']['pages']} pages lie in no bin of text tokens and are not "
+            "in the compression curve."
+        )
+    if content["left_out"]:
+        some = "; ".join(f"{key}: {why}" for key, why in list(content["left_out"].items())[:5])
+        notes.append(f"{len(content['left_out'])} pages could not be read: {some}.")
+    if content["scripts"] and any(row["script"] not in ("Latn", "not told") for row in content["scripts"]):
+        notes.append(
+            "In scripts without spaces a line is one word: only the figures of characters say something there."
+        )
+    notes += [note for name, note in NOTES.items() if name == config.format or (name == "fox" and config.fox)]
+    return notes + differences(content, others)

@@ -1,0 +1,331 @@
+"""The report of an evaluation alone, without the run that trained the model; parts of it are in the run's report, too."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from train.report.curve import curve_table
+from train.report.facts import git_revision, machine_kind, versions, without_paths
+from train.report.figures import Content, Row, by_mode, forgetting_panels
+from train.report.html import document, facts, guide, header, section, table, tiles
+from train.report.plot import Panel, panel_figure
+from train.report.reading import LEGEND, reading_cards
+from train.report.summary import best_row, headline
+
+PERCENT, RATE, PLAIN = "percent", "rate", "plain"
+Column = tuple[str, str, str]  # key of a row, title, how it is written
+METRICS: tuple[Column, ...] = (
+    ("precision", "precision", PERCENT),
+    ("word_precision", "word precision", PERCENT),
+    ("character_error_rate", "CER", RATE),
+    ("word_error_rate", "WER", RATE),
+    ("repetition_rate", "pages that loop", PERCENT),
+)
+FLOORS: tuple[Column, ...] = (
+    ("precision_shuffled", "another page", PERCENT),
+    ("precision_blank", "blank page", PERCENT),
+    ("precision_random_text", "random text", PERCENT),
+)
+FOX: tuple[Column, ...] = (
+    ("fox_precision", "precision", PERCENT),
+    ("fox_published_precision", "precision as published", PERCENT),
+    ("fox_f_measure", "F", PERCENT),
+    ("fox_bleu", "BLEU", PERCENT),
+    ("fox_published_bleu", "BLEU as published", PERCENT),
+    ("fox_meteor", "METEOR", PERCENT),
+    ("fox_published_meteor", "METEOR as published", PERCENT),
+)
+DOCUMENT: tuple[Column, ...] = (
+    ("document_text_edit", "text edit", RATE),
+    ("document_formula_edit", "formula edit", RATE),
+    ("document_table_edit", "table edit", RATE),
+    ("document_table_teds", "table TEDS", PERCENT),
+    ("document_table_teds_structure", "TEDS-S", PERCENT),
+    ("document_order_edit", "order edit", RATE),
+)
+GUIDE = (
+    (
+        "Precision",
+        "is one minus the normalised edit distance of the characters, order- and count-aware: not what the Fox script "
+        "prints under that name.",
+    ),
+    (
+        "The intervals",
+        "come from resampling the pages (95 %). They know nothing of other training seeds. Few pages make wide ones.",
+    ),
+    (
+        "The floors are part of the figure.",
+        "Another page: the text of one page against what was read from the next. Blank page: what is written with "
+        "nothing on the page. Random text: pages on which a language model has nothing to guess.",
+    ),
+    (
+        "CER and WER",
+        "are means over pages and may pass 100 %: above, more was made up than there was to read.",
+    ),
+    (
+        "Length and letter size move together",
+        "on pages of one size: a falling curve mixes how much fits into a vision token with how well small print is seen.",
+    ),
+)
+
+
+def render_evaluation(
+    content: Content, others: Sequence[Content], folder: Path, figures: Mapping[str, Sequence[Panel]]
+) -> str:
+    """The page of the evaluation in `folder`. content: metrics.json's; others: evaluations drawn beside it; figures: what
+    `write_figures` gave.
+    """
+    return document(
+        f"{content['name']}, evaluated",
+        [
+            header(
+                f"evaluation of “{content['name']}”, step {content['step']:,} · {date.today():%-d %B %Y}",
+                headline(content["curve"]),
+                _lede(content),
+            ),
+            _left_out(content),
+            _tiles(content),
+            _curve(content, others, figures["curve"][0]),
+            forgetting_section(content),
+            _benchmarks(content),
+            _groups(content),
+            _sources(content),
+            samples_section(content, folder),
+            _about(content),
+        ],
+    )
+
+
+def forgetting_section(content: Content) -> str:
+    """The same pages in several modes; nothing where there is one."""
+    if len(content.get("modes", ())) < 2:
+        return ""
+    panels = "".join(
+        f'<figure class="chart">{panel_figure(panel)}</figure>' for panel in forgetting_panels(content)
+    )
+    titles, rows = _rows(content["modes"], (("mode", "mode", PLAIN), *_sizes(), *METRICS, *FLOORS))
+    return section(
+        "The forgetting curve",
+        f"The same {content['modes'][0]['pages']} pages, shown at each resolution: the fewer vision tokens they get, the "
+        "more the text in them blurs.",
+        panels + table(titles, rows),
+    )
+
+
+def samples_section(content: Mapping[str, Any], folder: Path) -> str:
+    """Pages beside what was read from them; `folder` is what their paths are relative to."""
+    samples = content.get("samples", [])
+    if not samples:
+        return ""
+    prose = [sample for sample in samples if not sample.get("random")]
+    random = [
+        {**sample, "source": "", "choice": f"{sample['choice']} · {sample['source']}"}
+        for sample in samples
+        if sample.get("random")
+    ]
+    titles = {
+        row["source"]: f"{row['source']}: {row['bytes_per_vision_token']:.1f} bytes per vision token"
+        for row in reversed(content["curve"])
+    }
+    body = LEGEND + reading_cards(prose, folder, titles)
+    if random:
+        body += reading_cards(
+            random, folder, {"": "Random text: no sentence to lean on, so only reading helps"}
+        )
+    return section("Pages, and what was read from them", content.get("sample_choice", ""), body)
+
+
+def _lede(content: Content) -> str:
+    data, modes = content["data"], content["modes"]
+    kinds = {
+        "shards": "held-out pages",
+        "fox": "pages of the Fox benchmark",
+        "omnidocbench": "pages of OmniDocBench",
+    }
+    pages = f"{data['pages']} {kinds.get(data['format'], 'pages')}"
+    seen = ", ".join(f"{row['mode']} ({row['vision_tokens']:.0f} vision tokens)" for row in modes)
+    way = "greedily" + (
+        "" if content["decoding"]["no_repeat"] == "none" else ", with a rule against repetition"
+    )
+    return f"What was read, {way}, from {pages}, in mode{'s' * (len(modes) > 1)} {seen}. Every figure has its pages and its 95 % interval."
+
+
+def _left_out(content: Content) -> str:
+    if not content["left_out"]:
+        return ""
+    shown = list(content["left_out"].items())[:8]
+    items = "".join(f"<li>{escape(key)}: {escape(without_paths(why))}</li>" for key, why in shown)
+    more = (
+        f"<li>and {len(content['left_out']) - len(shown)} more (metrics.json)</li>"
+        if len(content["left_out"]) > len(shown)
+        else ""
+    )
+    return f'<aside class="missing"><b>{len(content["left_out"])} pages could not be read.</b><ul>{items}{more}</ul></aside>'
+
+
+def _tiles(content: Content) -> str:
+    row = best_row(content["curve"])
+    entries = [
+        (f"{100 * row['precision']:.1f} %", "precision", f"{_interval(row, 'precision')}{row['pages']} pages of {row['source']}"),
+        (f"{row['compression']:.1f}", "text tokens per vision token", f"{row['bytes_per_vision_token']:.1f} bytes"),
+        (f"{100 * row['character_error_rate']:.1f} %", "character error rate", f"words: {100 * row['word_error_rate']:.1f} %"),
+    ]  # fmt: skip
+    if content["image_gain"] is not None:
+        entries.append(
+            (f"{content['image_gain']:.2f}", "image gain, nats", "wrong page − right page; 0 = never looks")
+        )
+    main = next(row for row in content["modes"] if row["mode"] == content["main_mode"])
+    loops = main["repetition_rate"]
+    entries.append(
+        (
+            f"{100 * loops:.1f} %",
+            "pages that loop",
+            f"of {main['pages']} in mode {main['mode']}",
+        )
+    )
+    return tiles(entries)
+
+
+def _curve(content: Content, others: Sequence[Content], panel: Panel) -> str:
+    several = len(content["modes"]) > 1
+    rows = [{**row, "bin": f"{row['low']}–{row['high'] - 1}"} for row in content["bins"]]
+    columns: list[Column] = [
+        ("bin", "text tokens", PLAIN),
+        *((("mode", "mode", PLAIN),) if several else ()),
+        *_sizes(),
+    ]
+    for other in others:
+        rows += [{**row, "bin": f"{other['name']}: {row['low']}–{row['high'] - 1}"} for row in other["bins"]]
+    titles, cells = _rows(rows, (*columns, *METRICS, *FLOORS))
+    beside = f" Beside it: {', '.join(str(other['name']) for other in others)}." if others else ""
+    return section(
+        "The compression curve",
+        f"Pages by how many text tokens they hold, counted with {content['tokenizer']['name']}.{beside} The floors say what "
+        "the same model scores without the right page.",
+        f'<figure class="chart">{panel_figure(panel)}</figure>{table(titles, cells)}',
+    )
+
+
+def _benchmarks(content: Content) -> str:
+    """Fox's and OmniDocBench's figures, where they were taken."""
+    found = ""
+    if "fox_precision" in content["modes"][0]:
+        rows = [{**row, "bin": f"{row['low']}–{row['high'] - 1}"} for row in content["bins"]]
+        titles, cells = _rows(
+            rows, (("bin", "text tokens", PLAIN), ("mode", "mode", PLAIN), ("pages", "pages", PLAIN), *FOX)
+        )
+        found += section(
+            "Fox's measures, in both readings",
+            "As their names mean them, and as the benchmark's script prints them: with the two texts exchanged.",
+            table(titles, cells),
+        )
+    if content["overall"]:
+        titles, cells = _rows(
+            content["modes"], (("mode", "mode", PLAIN), ("pages", "pages", PLAIN), *DOCUMENT)
+        )
+        overall: tuple[Column, ...] = (
+            ("language", "language", PLAIN), ("mode", "mode", PLAIN), ("pages", "pages", PLAIN),
+            ("overall_without_cdm", "overall without CDM, 0–100", "hundred"), ("overall_edit", "overall edit (v1.0)", RATE),
+        )  # fmt: skip
+        found += section(
+            "OmniDocBench's measures",
+            "Block by block, matched as the benchmark does. Without CDM, which renders formulas.",
+            table(titles, cells) + table(*_rows(content["overall"], overall)),
+        )
+    return found
+
+
+def _groups(content: Content) -> str:
+    """Bars of precision by language, script and kind, in the main mode."""
+    found = ""
+    mode = content["main_mode"]
+    for key, name in (("languages", "language"), ("scripts", "script"), ("kinds", "kind")):
+        rows = by_mode(content[key]).get(mode, [])
+        if rows:
+            found += f"<h3>By {name}</h3>{_bars(rows, name)}"
+    several = f" In mode {mode}; the others are in metrics.json." if len(content["modes"]) > 1 else ""
+    return (
+        section("Languages and kinds", f"Precision, with its interval and its pages.{several}", found)
+        if found
+        else ""
+    )
+
+
+def _bars(rows: Iterable[Row], name: str) -> str:
+    items = "".join(
+        f'<li><span>{escape(str(row[name]))}</span><i style="--share:{row["precision"]:.3f}"></i>'
+        f"<b>{100 * row['precision']:.1f} % <small>{escape(_interval(row, 'precision'))}{row['pages']} pages</small></b></li>"
+        for row in rows
+    )
+    return f'<ul class="bars measured">{items}</ul>'
+
+
+def _sources(content: Content) -> str:
+    return section(
+        "By source",
+        "Each set of pages by itself, with the cross-entropies of the true text: image gain is what the right picture "
+        "saves over a wrong one.",
+        "".join(
+            (f"<h3>Mode {escape(mode)}</h3>" if len(content["modes"]) > 1 else "") + curve_table(rows)
+            for mode, rows in by_mode(content["curve"]).items()
+        ),
+    )
+
+
+def _about(content: Content) -> str:
+    data, decoding = content["data"], content["decoding"]
+    prompts = " · ".join(repr(prompt) for prompt in data["prompts"])
+    pairs = [
+        ("pages", f"{data['format']}: {', '.join(data['sources'])} ({data['pages']} pages, digest {data['digest']})"),
+        ("prompt", prompts),
+        ("decoding", f"greedy; no_repeat={decoding['no_repeat']}; cache={decoding['cache']}; max_new_tokens={decoding['max_new_tokens'] or 'by source'}"),
+        ("tokens counted with", f"{content['tokenizer']['name']} ({content['tokenizer']['digest']})"),
+        ("parameters", f"{content['parameters']['total']:,}"),
+        ("device", str(content["device"])),
+        ("machine", machine_kind()),
+        ("time", f"{content['seconds']:.0f} s"),
+        ("source revision", git_revision() or "unknown"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in versions().items())),
+    ]  # fmt: skip
+    notes = "".join(f"<li>{escape(without_paths(note))}</li>" for note in content["notes"])
+    body = f'<ul class="guide">{notes}</ul>{guide(GUIDE)}{facts((name, without_paths(value)) for name, value in pairs)}'
+    return section("Reading this honestly", "", body)
+
+
+def _sizes() -> tuple[Column, ...]:
+    return (
+        ("pages", "pages", PLAIN),
+        ("vision_tokens", "vision tokens", "number"),
+        ("text_tokens", "text tokens, mean", "number"),
+        ("compression", "compression", "ratio"),
+    )
+
+
+def _rows(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells of the columns that any row has a figure for."""
+    kept = [column for column in columns if any(row.get(column[0]) is not None for row in rows)]
+    return [title for _, title, _ in kept], [[_cell(row, key, form) for key, _, form in kept] for row in rows]
+
+
+def _cell(row: Row, key: str, form: str) -> str:
+    value = row.get(key)
+    if value is None:
+        return "–"
+    if form == PLAIN:
+        return str(value)
+    if form == "number":
+        return f"{value:.1f}".removesuffix(".0")
+    if form == "ratio":
+        return f"{value:.1f} ×" if value >= 1 else f"{value:.2f} ×"
+    bounds = row.get(f"{key}_interval")
+    scale, digits = {PERCENT: (100, 1), RATE: (1, 3), "hundred": (1, 1)}[form]
+    pages = row.get(f"{key}_pages")
+    between = f" ({scale * bounds[0]:.{digits}f}–{scale * bounds[1]:.{digits}f})" if bounds else ""
+    return f"{scale * value:.{digits}f}{between}" + (f", {pages} p." if pages else "")
+
+
+def _interval(row: Row, key: str) -> str:
+    bounds = row.get(f"{key}_interval")
+    return f"95 %: {100 * bounds[0]:.0f}–{100 * bounds[1]:.0f}, " if bounds else ""
