@@ -1,14 +1,22 @@
 """The figures of the curve, against slow implementations written here and against values known by hand."""
 
 import random
+from collections.abc import Sequence
 
-import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from train.evaluate.metrics import bootstrap_mean, precision, word_precision
+from train.evaluate.metrics import (
+    character_error_rate,
+    edit_distance,
+    precision,
+    word_error_rate,
+    word_precision,
+)
 
 
-def edit_distance(left: str, right: str) -> int:
+def table_distance(left: Sequence[str], right: Sequence[str]) -> int:
     """Levenshtein by the textbook's recurrence over the full table."""
     table = [[0] * (len(right) + 1) for _ in range(len(left) + 1)]
     for row in range(len(left) + 1):
@@ -44,7 +52,7 @@ def test_precision_agrees_with_the_textbook_on_random_strings() -> None:
         left = random_text(generator, generator.randrange(0, 14))
         right = random_text(generator, generator.randrange(0, 14))
         longest = max(len(left), len(right))
-        expected = 1.0 if longest == 0 else 1.0 - edit_distance(left, right) / longest
+        expected = 1.0 if longest == 0 else 1.0 - table_distance(left, right) / longest
         assert precision(left, right) == pytest.approx(expected)
         assert precision(left, right) == precision(right, left)
 
@@ -88,26 +96,44 @@ def test_word_precision_of_known_pairs(reference: str, hypothesis: str, expected
     assert word_precision(reference, hypothesis) == pytest.approx(expected)
 
 
-def test_bootstrap_interval_holds_the_mean_and_repeats_with_its_seed() -> None:
-    values = np.random.default_rng(0).uniform(size=50).tolist()
-    first, again, other = (bootstrap_mean(values, seed=seed) for seed in (3, 3, 4))
-    assert first == again
-    assert first.bounds() != other.bounds()
-    assert first.low < first.mean < first.high
-    assert first.mean == pytest.approx(sum(values) / 50)
+def test_error_rates_agree_with_the_textbook_on_random_texts() -> None:
+    generator = random.Random(3)
+    for _ in range(200):
+        left = random_text(generator, generator.randrange(1, 12))
+        right = random_text(generator, generator.randrange(0, 20))
+        assert character_error_rate(left, right) == pytest.approx(table_distance(left, right) / len(left))
+        words, others = (left * 3).split(), (right * 3).split()
+        if words:
+            expected = table_distance(words, others) / len(words)
+            assert word_error_rate(left * 3, right * 3) == pytest.approx(expected)
 
 
-def test_bootstrap_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
-    generator = np.random.default_rng(5)
-    covered = 0
-    for repeat in range(200):
-        interval = bootstrap_mean(generator.normal(0.5, 0.2, size=40).tolist(), seed=repeat, resamples=400)
-        covered += interval.low <= 0.5 <= interval.high
-    assert 175 <= covered <= 199
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "characters", "words"),
+    [
+        ("", "", 0.0, 0.0),
+        ("", "made up", 1.0, 1.0),
+        ("ab", "", 1.0, 1.0),
+        ("the cat", "the  cat", 1 / 7, 0.0),
+        ("a b c d", "a x c d e", 3 / 7, 2 / 4),
+        ("ab", "ababab", 2.0, 1.0),
+        ("go", "go go go go", 4.5, 3.0),
+    ],
+)
+def test_error_rates_of_known_pairs(reference: str, hypothesis: str, characters: float, words: float) -> None:
+    assert character_error_rate(reference, hypothesis) == pytest.approx(characters)
+    assert word_error_rate(reference, hypothesis) == pytest.approx(words)
 
 
-def test_bootstrap_of_equal_values_has_no_width_and_of_none_is_refused() -> None:
-    interval = bootstrap_mean([0.25] * 8)
-    assert interval.bounds() == [0.25, 0.25]
-    with pytest.raises(ValueError, match="at least one"):
-        bootstrap_mean([])
+@given(st.text("ab c漢", max_size=12), st.text("ab c漢", max_size=12))
+def test_edit_distance_is_symmetric_bounded_and_zero_for_equal_texts_only(left: str, right: str) -> None:
+    distance = edit_distance(left, right)
+    assert distance == edit_distance(right, left)
+    assert 0.0 <= distance <= 1.0
+    assert (distance == 0.0) == (left == right)
+    assert precision(left, right) == pytest.approx(1.0 - distance)
+
+
+def test_edit_distance_of_lists_counts_items() -> None:
+    assert edit_distance([1, 2, 3, 4], [1, 3, 4]) == pytest.approx(1 / 4)
+    assert edit_distance(["<b>", "x"], ["<i>", "x"]) == pytest.approx(1 / 2)
