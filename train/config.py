@@ -14,8 +14,13 @@ class EncoderConfig:
 
     All widths are features; `window_mlp` and `global_mlp` are hidden features of the feed-forward layers. The
     width of the global branch is the compressor's last width.
+
+    kind: "optical", or in its place one of the baselines that shorten the page's own text to as many vectors:
+    "mean_pool", "convolution", "truncation" (train/model/text_encoder.py), for which the sizes of DeepEncoder but
+    `patch` mean nothing.
     """
 
+    kind: str = "optical"
     image_size: int = 128  # pixels a side of the square view
     patch: int = 8  # pixels a side of one patch; a vision token covers 4 x 4 patches
     window_width: int = 64

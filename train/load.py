@@ -61,5 +61,6 @@ def load_trained(path: Path, sizes: ParallelConfig = ONE_PROCESS, option: str = 
     assert isinstance(model, OpticalModel)
     load_module(folder, model)
     model.eval()
-    spec = BatchSpec(tuple(config.data.modes), config.model.encoder.patch, config.data.max_length)
+    encoder, data = config.model.encoder, config.data
+    spec = BatchSpec(tuple(data.modes), encoder.patch, data.max_length, texts=encoder.kind != "optical")
     return Trained(model, tokenizer, spec, config, found.folder, checkpoints.step_of(folder))

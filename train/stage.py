@@ -169,6 +169,7 @@ def batch_spec(config: Config) -> BatchSpec:
         config.model.encoder.patch,
         config.data.max_length,
         glyphs=asked,
+        texts=config.model.encoder.kind != "optical",
         row_multiple=math.lcm(8, config.parallel.tensor),
         every_size=config.engine.zero == 3,
     )

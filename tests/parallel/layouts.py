@@ -85,6 +85,9 @@ OTHERS = {
     "dead, data 2, ZeRO-3": Case(data=2, engine={"zero": 3}, variant="dead"),
     "dead, expert 4": Case({"expert": 4}, data=4, variant="dead"),
     "odd, tensor 2": Case({"tensor": 2}, variant="odd"),
+    "convolution, tensor 2": Case({"tensor": 2}, variant="convolution"),
+    "convolution, pipeline 2": Case({"pipeline": 2}, variant="convolution"),
+    "convolution, data 2, ZeRO-3": Case(data=2, engine={"zero": 3}, variant="convolution"),
 }
 BF16 = {
     "bf16, one process": Case(engine={"precision": "bf16"}),
@@ -99,7 +102,7 @@ CASES = MOE | OTHERS | BF16
 def model_config(variant: str) -> Any:
     """Every part of the real model at its smallest: 64-pixel pages, 4 decoder layers, 8 experts.
 
-    Variants: moe; tied embeddings; dense, without experts; dead, with experts that no token reaches; odd, whose encoder
+    Variants: moe; tied embeddings; convolution, over texts in place of pages; dense, without experts; dead, with experts that no token reaches; odd, whose encoder
     heads do not divide.
     """
     from train.config import DecoderConfig, EncoderConfig, ModelConfig
@@ -114,6 +117,8 @@ def model_config(variant: str) -> Any:
         expert_ffn=32, shared_experts=1, vocab_size=272, max_length=LONGEST, aux_loss=0.02,
         tied_embeddings=variant == "tied",
     )  # fmt: skip
+    if variant == "convolution":
+        return ModelConfig("layouts", replace(encoder, kind=variant), decoder, glyph_heads=False)
     return ModelConfig("layouts", encoder, decoder, glyph_classes=96, glyph_heads=True)
 
 
@@ -141,7 +146,7 @@ def global_batch(pages: Path, step: int, every_size: bool = False) -> list[Any]:
     first, second, third, fourth, fifth, sixth, seventh, eighth = found
     both = replace(third, pages=(*third.pages, *fourth.pages), target=third.target + fourth.target)
     batches = []
-    spec = BatchSpec(MODES, 8, LONGEST, glyphs=True, every_size=every_size)
+    spec = BatchSpec(MODES, 8, LONGEST, glyphs=True, texts=True, every_size=every_size)
     for rows in (
         [first, second],
         [both, _text(fifth)],

@@ -45,8 +45,10 @@ def read(
     batch_size: int = 32,
     progress: Callable[[int], object] | None = None,
     draft: OpticalModel | None = None,
+    texts: Sequence[str] = (),
 ) -> list[Reading]:
     """The text of each page. pages: uint8 [height, width] or [height, width, 3]; `progress` gets the pages just done.
+    texts: what the pages say, for a model that is given texts in their place (`spec.texts`).
 
     A row is cut at `decoding.max_new_tokens`, or where page, prompt and text reach `spec.max_length`, what the model
     was made for. A reading depends on page, prompt and `decoding`, not on the pages beside it. DataError when page and
@@ -56,7 +58,8 @@ def read(
     device = next(model.parameters()).device
     for start in range(0, len(pages), batch_size):
         some = pages[start : start + batch_size]
-        batch = prompt_batch(some, prompt, tokenizer, spec).to(device)
+        said = texts[start : start + batch_size]
+        batch = prompt_batch(some, prompt, tokenizer, spec, said).to(device)
         batch = replace(batch, keys=[key_of(page) for page in some])
         rows: list[list[int]] = [[] for _ in some]
         for new in _decoded(model, batch, tokenizer, decoding, draft, spec.max_length):
@@ -194,9 +197,9 @@ def _draft(
             f"draft: it knows {vocabulary} ids, the tokenizer has {tokenizer.vocab_size}; choose a draft that was "
             "trained with the model's tokenizer"
         )
-    if model.encoder.patch != reader.encoder.patch:
+    if model.patch != reader.patch:
         raise UserError(
-            f"draft: model.encoder.patch={model.encoder.patch}, the model's is {reader.encoder.patch}: they would make "
+            f"draft: model.encoder.patch={model.patch}, the model's is {reader.patch}: they would make "
             "different numbers of vision tokens of a page; choose a draft that cuts pages as the model does"
         )
     return Draft(TextDecoder(model, text.room), embedded(model, batch), text.lengths, decoding.cache)
@@ -205,7 +208,7 @@ def _draft(
 @torch.inference_mode()
 def embedded(model: OpticalModel, batch: MicroBatch) -> torch.Tensor:
     """What the decoder reads of the rows, [L, B, D]."""
-    return model.embed(batch, model.encode(batch.views))
+    return model.embed(batch, model.encode(batch))
 
 
 def _reading(ids: list[int], tokenizer: Tokenizer) -> Reading:

@@ -57,6 +57,6 @@ def deviation(name: str, shape: tuple[int, ...]) -> float | None:
         return 0.02
     if name.endswith(("newline", "separator")):
         return 1 / math.sqrt(shape[-1])
-    if len(shape) == 4:  # a convolution [outputs, inputs, height, width]
+    if len(shape) == 4 or ".convolutions." in name:  # [outputs, inputs, height, width], [outputs, inputs, length]
         return 1 / math.sqrt(math.prod(shape[1:]))
     return math.sqrt(0.5 / shape[-1])

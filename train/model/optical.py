@@ -5,7 +5,6 @@ tensor-parallel rank).
 """
 
 import copy
-from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -15,6 +14,7 @@ from megatron.core.inference.contexts import StaticInferenceContext
 from megatron.core.tensor_parallel import scatter_to_sequence_parallel_region
 from megatron.core.transformer.transformer_config import TransformerConfig
 
+from data_pipeline.resolution import token_side
 from parallel.layers import Chunks, Module
 from train.config import ModelConfig, ParallelConfig
 from train.model.decoder import build_decoder, transformer_config
@@ -22,6 +22,7 @@ from train.model.deepencoder import DeepEncoder, Vision
 from train.model.glyphs import GlyphHeads, Maps
 from train.model.initialise import initialise
 from train.model.placement import Part, of_rank
+from train.model.text_encoder import TextEncoder
 
 ONE_PROCESS = ParallelConfig()
 
@@ -34,6 +35,7 @@ class Batch(Protocol):
     padding: torch.Tensor  # bool [B, L], True where there is no token
     views: tuple[torch.Tensor, ...]  # stacks of one size each, uint8 [V, 3, S, S]
     layout: torch.Tensor  # int64, for each `<image>` token the row of `Vision.table` that stands there
+    texts: torch.Tensor | None  # int64 [V of all stacks, T], what each view's page says, -1 beyond; baselines read it
 
 
 class ModelOutput(NamedTuple):
@@ -84,7 +86,7 @@ class OpticalModel(Module):
         self.part, self.vp_stage = part, vp_stage
         self.pre_process, self.post_process = part.window, part.head
         self.share_embeddings_and_output_weights = model.decoder.tied_embeddings
-        self.image_token = image_token
+        self.image_token, self.patch = image_token, model.encoder.patch
         self.received: torch.Tensor | None = None
         whole = copy.copy(transformer)  # the encoder's sequences are never split over ranks
         whole.sequence_parallel = False
@@ -92,7 +94,7 @@ class OpticalModel(Module):
             whole.tensor_model_parallel_size = 1
         sees = part.window or part.embedding
         if sees:
-            self.encoder = DeepEncoder(model.encoder, model.decoder.width, whole, part)
+            self.encoder = encoder_of(model, whole, part)
         if part.decodes:
             self.decoder = build_decoder(model.decoder, transformer, part, vp_stage)
         self.glyph_heads = GlyphHeads(model, whole, part) if model.glyph_heads and sees else None
@@ -113,7 +115,7 @@ class OpticalModel(Module):
         """
         part, glyphs, embedded_LBD, padding = self.part, (None, None), None, batch.padding
         if part.window or part.embedding:
-            vision = self.encode(batch.views)
+            vision = self.encode(batch)
             if with_glyphs and self.glyph_heads is not None:
                 glyphs = self.glyph_heads(vision)
             if not part.embedding:
@@ -126,13 +128,23 @@ class OpticalModel(Module):
         out = self.decoder(None, None, None, decoder_input=embedded_LBD, padding_mask=padding)
         return ModelOutput(None, out, *glyphs) if part.head else ModelOutput(out, None, *glyphs)
 
-    def encode(self, views: Sequence[torch.Tensor]) -> Vision:
-        """Stacks of uint8 views [V, 3, S, S] -> vision tokens; pixels become (x / 255 - 0.5) / 0.5 in the weights'
-        format. Where the windowed branch is on another stage, its features take the place of the pixels.
+    def encode(self, batch: Batch) -> Vision:
+        """Pages -> vision tokens; pixels become (x / 255 - 0.5) / 0.5 in the weights' format. Where the windowed branch
+        is on another stage, its features take the place of the pixels.
         """
+        if isinstance(self.encoder, TextEncoder):
+            return self._encode_texts(batch)
         if not self.part.window:
-            return self.encoder(views, self.received)
-        return self.encoder([view.to(self.config.params_dtype).div_(127.5).sub_(1.0) for view in views])
+            return self.encoder(batch.views, self.received)
+        return self.encoder([view.to(self.config.params_dtype).div_(127.5).sub_(1.0) for view in batch.views])
+
+    def _encode_texts(self, batch: Batch) -> Vision:
+        texts = batch.texts
+        assert texts is not None, "a model that reads texts in place of pages needs BatchSpec.texts"
+        known = texts.clamp(min=0)
+        embedded_VTD = self.decoder.embedding(input_ids=known, position_ids=known).transpose(0, 1)
+        stacks = [(len(views), token_side(views.shape[-1], self.patch) ** 2) for views in batch.views]
+        return self.encoder(embedded_VTD, (texts >= 0).sum(1), stacks)
 
     def embed(self, batch: Batch, vision: Vision) -> torch.Tensor:
         """Embeddings [L, B, D] of a row's tokens, its vision tokens in place of its `<image>` tokens."""
@@ -155,7 +167,7 @@ class OpticalModel(Module):
         """Reads prompts of equal length; next-token logits [B, vocabulary] after them. In evaluation mode
         only.
         """
-        embedded_LBD = self.embed(batch, self.encode(batch.views))
+        embedded_LBD = self.embed(batch, self.encode(batch))
         return self._decode(embedded_LBD, cache)
 
     @torch.no_grad()
@@ -183,6 +195,13 @@ class OpticalModel(Module):
         )
         cache.advance(positions)
         return logits[:, -1]
+
+
+def encoder_of(model: ModelConfig, config: TransformerConfig, part: Part) -> DeepEncoder | TextEncoder:
+    """What turns pages into vision tokens, or `part` of it."""
+    if model.encoder.kind == "optical":
+        return DeepEncoder(model.encoder, model.decoder.width, config, part)
+    return TextEncoder(model.encoder.kind, model.decoder.width, config)
 
 
 def build(

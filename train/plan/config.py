@@ -58,6 +58,8 @@ def check(config: PlanConfig) -> None:
     faults += rules.positive("config", config, "world_size")
     for name in ("usable", "achievable"):
         faults += rules.fraction(f"device.{name}", getattr(config.device, name))
+    if config.model.encoder.kind != "optical":
+        faults.append(f"model.encoder.kind={config.model.encoder.kind}: only optical models are planned.")
     if faults:
         raise ConfigError("\n  ".join(fault.removeprefix("config.") for fault in faults))
     if not config.search:

@@ -11,14 +11,20 @@ ENCODER_SIZES = (
 )
 
 
+ENCODERS = ("optical", "mean_pool", "convolution", "truncation")
+
+
 def model_faults(config: Config) -> Iterator[str]:
     """A sentence for every impossible value of `config.model`."""
     yield from _encoder(config.model.encoder)
     yield from _decoder(config.model.decoder)
     yield from _glyphs(config)
+    if config.model.encoder.kind != "optical":
+        yield from _baseline(config)
 
 
 def _encoder(encoder: EncoderConfig) -> Iterator[str]:
+    yield from rules.one_of("model.encoder.kind", encoder.kind, ENCODERS)
     yield from rules.positive("model.encoder", encoder, ENCODER_SIZES)
     yield from rules.image_size("model.encoder.image_size", encoder.image_size, encoder.patch)
     yield from rules.divides(
@@ -54,6 +60,20 @@ def _decoder(decoder: DecoderConfig) -> Iterator[str]:
                 f"model.decoder.experts_per_token={decoder.experts_per_token}: there are "
                 f"model.decoder.experts={decoder.experts}. Choose {decoder.experts} or less."
             )
+
+
+def _baseline(config: Config) -> Iterator[str]:
+    """A model that is given texts in place of pages has no patches, and nothing of its own for a stage."""
+    kind = f"model.encoder.kind={config.model.encoder.kind}"
+    if config.model.glyph_heads:
+        yield f"model.glyph_heads=true: {kind} sees no glyphs. Choose model.glyph_heads=false."
+    if config.parallel.encoder_stages:
+        yield (
+            f"parallel.encoder_stages={config.parallel.encoder_stages}: {kind} needs none. Choose parallel.encoder_stages=0."
+        )
+    tiled = [mode for mode in config.data.modes if "+" in mode or mode.startswith("gundam")]
+    if tiled:
+        yield f"data.modes={config.data.modes}: {kind} knows no tiles. Choose modes of one view, such as data.modes=[base]."
 
 
 def _glyphs(config: Config) -> Iterator[str]:

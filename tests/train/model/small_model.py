@@ -63,6 +63,7 @@ def noise_pages() -> SimpleNamespace:
         positions=torch.arange(32).expand(2, 32),
         padding=padding,
         views=(torch.randint(0, 256, (2, 3, 128, 128), generator=generator, dtype=torch.uint8),),
+        texts=None,
         layout=torch.cat([page_layout(view) for view in range(2)]),
     )
 

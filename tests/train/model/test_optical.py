@@ -93,7 +93,7 @@ def test_padding_changes_nothing_before_it(model, pages) -> None:
 def test_glyph_logits_stand_where_their_cell_is_on_the_page(model, pages) -> None:
     """The logits of one patch (token) fill the square of cells it covers, in reading order."""
     heads = model.glyph_heads
-    vision = model.encode(pages.views)
+    vision = model.encode(pages)
     (patch,), (token,) = heads(vision)
     assert patch.shape == token.shape == (2, 32, 32, 12)
     row, column = 5, 11
