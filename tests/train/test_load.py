@@ -29,7 +29,9 @@ def test_of_a_recipe_the_newest_finished_stage_is_taken(tmp_path: Path) -> None:
     done = recipe(tmp_path / "done", encoder="done", pretrain="done")
     found = locate(done)
     assert (found.folder, found.checkpoints) == (done / "pretrain", done / "pretrain/checkpoints")
-    assert found.choice() == f"checkpoint={done} is a recipe: takes its newest finished stage, {done}/pretrain"
+    assert (
+        found.choice() == f"checkpoint={done} is a recipe: takes its newest finished stage, {done}/pretrain"
+    )
     assert locate(done / "checkpoints") == found  # a recipe has none of its own
     half = recipe(tmp_path / "half", encoder="done", pretrain="interrupted")
     assert locate(half).folder == half / "encoder"
@@ -41,7 +43,10 @@ def test_a_run_and_what_lies_in_it_are_found_without_a_choice(tmp_path: Path) ->
     step = run / "checkpoints/step-00000003"
     step.mkdir(parents=True)
     assert locate(run).checkpoints == run / "checkpoints"
-    assert (locate(step.parent).folder.resolve(), locate(step.parent).checkpoints) == (run.resolve(), step.parent)
+    assert (locate(step.parent).folder.resolve(), locate(step.parent).checkpoints) == (
+        run.resolve(),
+        step.parent,
+    )
     assert locate(step).checkpoints == step and locate(step).choice() is None
 
 

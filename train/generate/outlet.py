@@ -44,7 +44,7 @@ class FolderOutlet:
         return self.folder / f"{self.names[document.source]}.md"
 
     def _write(self, path: Path, text: str) -> None:
-        if path.is_file() and path.read_text(encoding="utf-8", errors="replace") == text:
+        if path.is_file() and path.read_bytes() == text.encode():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)

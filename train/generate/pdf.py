@@ -4,6 +4,7 @@ PDFium may be in one thread only; a lock sees to that, and as ctypes lets other 
 rendered while the model reads.
 """
 
+import atexit
 import re
 import threading
 from collections import OrderedDict
@@ -20,6 +21,14 @@ OPEN = 8  # documents kept at hand
 
 _lock = threading.Lock()
 _documents: "OrderedDict[Path, pypdfium2.PdfDocument]" = OrderedDict()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Else pypdfium2 complains of each open document when the process ends."""
+    with _lock:
+        while _documents:
+            _documents.popitem()[1].close()
 
 
 def count_pdf_pages(path: Path) -> int:

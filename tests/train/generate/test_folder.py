@@ -32,6 +32,7 @@ class Bars:
     def __init__(self, fails_at: int = 10**9, cut: tuple[int, ...] = (), **settings: object) -> None:
         self.fails_at, self.cut, self.own = fails_at, cut, settings
         self.batches: list[int] = []
+        self.more = ""
 
     def settings(self) -> dict[str, object]:
         return {"checkpoint": "x"} | self.own
@@ -50,7 +51,10 @@ class Bars:
     def _read(self, page: np.ndarray) -> Outcome:
         bar = round(10 * (page[:, 0] < 128).sum() / page.shape[1])
         return Outcome(
-            "cut" if bar in self.cut else "ended", f"bar {bar}\n", 5, "has no end" if bar in self.cut else ""
+            "cut" if bar in self.cut else "ended",
+            f"bar {bar}\n" + self.more,
+            5,
+            "has no end" if bar in self.cut else "",
         )
 
     def dismiss(self) -> None:
@@ -143,6 +147,17 @@ def test_a_line_that_a_kill_cut_short_is_read_again(tmp_path: Path) -> None:
     read(tmp_path, "a.png", "b.png", reader=reader)
     assert reader.batches == [1] and texts(tmp_path) == {"a.md": "bar 2\n", "b.md": "bar 4\n"}
     assert len(read_journals(tmp_path / "out").outcomes) == 2
+
+
+def test_a_text_may_hold_any_sign(tmp_path: Path) -> None:
+    bar(tmp_path / "a.png", 2)
+    reader = Bars()
+    reader.more = "\u2028 \x85 \x0c \x1c \r\n \u2029 \0 x"
+    read(tmp_path, "a.png", reader=reader)
+    assert (tmp_path / "out/a.md").read_bytes().decode() == "bar 2\n" + reader.more + "\n"
+    (tmp_path / "out/a.md").unlink()
+    assert read(tmp_path, "a.png").kept == 1
+    assert (tmp_path / "out/a.md").read_bytes().decode() == "bar 2\n" + reader.more + "\n"
 
 
 def test_a_file_that_has_changed_is_read_again(tmp_path: Path) -> None:

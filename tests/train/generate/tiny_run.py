@@ -36,7 +36,9 @@ def write_run(folder: Path, seed: int = 0) -> Path:
     with torch.no_grad():
         for weight in model.parameters():
             if weight.dim() > 1:  # what starts at zero must do something here
-                weight.copy_(weight * 3 if weight.any() else torch.randn(weight.shape, generator=generator) / 4)
+                weight.copy_(
+                    weight * 3 if weight.any() else torch.randn(weight.shape, generator=generator) / 4
+                )
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
     pieces = [piece for entry in describe(model) for piece in cut(entry, entry.data, "model.")]
