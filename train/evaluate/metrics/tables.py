@@ -21,6 +21,7 @@ from train.evaluate.metrics.text import edit_distance
 from train.evaluate.metrics.trees import Tree, tree_distance
 
 _UNWRAPPED = ("thead", "tbody", "tfoot", "span", "sup", "sub", "div", "p")
+_FRAME = '<html><body><table border="1" >{}</table></body></html>'
 _SPACE = re.compile(r"\s+")
 
 
@@ -34,7 +35,8 @@ class Node:
 
 
 def teds(reference: str, hypothesis: str, *, structure_only: bool = False) -> float:
-    """Similarity of two tables in HTML, in [0, 1]; the first table of each text counts.
+    """Similarity of two tables in HTML, in [0, 1]; the first table of each text counts. Trees further apart than the
+    larger has nodes score 0.
 
     1.0 when both hold no table, 0.0 when one of them holds none. Symmetric.
     """
@@ -75,13 +77,13 @@ def parse_table(text: str) -> Any | None:
 
 
 def table_text(text: str) -> str:
-    """The first table of `text` in a plain normal form (cells, spans, contents): what the edit distance of two
-    tables is taken of. Empty where there is no table.
+    """The first table of `text` in a normal form (cells, spans, contents), in the frame that OmniDocBench puts around
+    it: what the edit distance of two tables is taken of. Empty where there is no table.
     """
     table = parse_table(text)
     if table is None:
         return ""
-    return "<table>" + "".join(_written(child) for child in table) + "</table>"
+    return _FRAME.format("".join(_written(child) for child in table))
 
 
 def _prepare(table: Any) -> None:
