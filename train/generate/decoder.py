@@ -16,7 +16,7 @@ from torch import Tensor
 
 from data_pipeline.errors import UserError
 from train.generate.cache import Cache
-from train.generate.layers import Layer, Pass, TensorRanks, product
+from train.generate.layers import Layer, Matrix, Norm, Pass, TensorRanks
 from train.model.optical import OpticalModel
 
 
@@ -38,8 +38,8 @@ class TextDecoder:
         self.layers = [
             Layer(number, layer, self.head_width, self.ranks) for number, layer in enumerate(decoder.layers)
         ]
-        self.norm = decoder.decoder.final_layernorm
-        self.output: Tensor = decoder.output_layer.weight
+        self.norm = Norm(decoder.decoder.final_layernorm)
+        self.output = Matrix(decoder.output_layer.weight)
         self.turns = self._turns(decoder.rotary_pos_emb.inv_freq.to(self.embedding.device))
 
     def cache(self, rows: int, kept_as: str = "auto") -> Cache:
@@ -94,7 +94,7 @@ class TextDecoder:
         return self.ranks.total(rows.masked_fill_(absent[..., None], 0))
 
     def _logits(self, x_RD: Tensor) -> Tensor:
-        return self.ranks.joined(product(self.norm(x_RD), self.output))
+        return self.ranks.joined(self.output(self.norm(x_RD)))
 
 
 def _require_whole_layers() -> None:

@@ -41,6 +41,41 @@ class TensorRanks:
 FEW = 8  # rows up to which a product takes as long as reading its matrix
 
 
+class Matrix:
+    """y = x Wᵀ. For few rows on a CPU with the matrix as the left factor, in quarters for a single row: MKL then reads it
+    two to three times as fast (docs/journal.md).
+    """
+
+    def __init__(self, weight_OD: Tensor) -> None:
+        self.weight = weight_OD
+        self.few = FEW if weight_OD.device.type == "cpu" and len(weight_OD) % 4 == 0 else 0
+        self.quarters = weight_OD.detach().unflatten(0, (4, -1)) if self.few else weight_OD
+
+    def __call__(self, x_RD: Tensor) -> Tensor:
+        """[R, D] -> [R, O]."""
+        rows = len(x_RD)
+        if rows > self.few:
+            return F.linear(x_RD, self.weight)
+        if rows == 1:
+            return torch.bmm(self.quarters, x_RD.t().expand(4, -1, -1)).view(1, -1)
+        return torch.mm(self.weight, x_RD.t()).t().contiguous()
+
+
+class Norm:
+    """Root-mean-square norm in fp32: w x sqrt(D) / hypot(|x|, sqrt(D eps)), in half as many operations as torch's."""
+
+    def __init__(self, module: Any) -> None:
+        width = module.weight.numel()
+        self.weight = module.weight.detach().float() * width**0.5
+        self.floor = self.weight.new_tensor((width * module.eps) ** 0.5)
+
+    def __call__(self, x_RD: Tensor) -> Tensor:
+        """[R, D] -> [R, D]."""
+        x = x_RD.float()
+        lengths = torch.hypot(torch.linalg.vector_norm(x, dim=-1, keepdim=True), self.floor)
+        return (x * self.weight).div_(lengths).to(x_RD.dtype)
+
+
 @dataclass(frozen=True)
 class Pass:
     """What all layers share in one pass over new positions. fresh: the cache was empty before."""
@@ -58,13 +93,12 @@ class Attention:
 
     def __init__(self, number: int, module: Any, head_width: int) -> None:
         self.number, self.head_width = number, head_width
-        self.qkv: Tensor = module.linear_qkv.weight
-        self.proj: Tensor = module.linear_proj.weight
+        self.qkv, self.proj = Matrix(module.linear_qkv.weight), Matrix(module.linear_proj.weight)
 
     def __call__(self, x_RD: Tensor, run: Pass) -> Tensor:
         """[R, D] -> [R, D], of this rank's heads alone."""
         rows, width = len(run.places.starts), run.places.width
-        qkv = product(x_RD, self.qkv).view(rows, width, -1, 3, self.head_width)
+        qkv = self.qkv(x_RD).view(rows, width, -1, 3, self.head_width)
         qk = qkv[..., :2, :]
         turned = qk.roll(self.head_width // 2, -1)
         qk.mul_(run.cosines).addcmul_(turned, run.sines)
@@ -74,7 +108,7 @@ class Attention:
             out_BNQH = F.scaled_dot_product_attention(q_BNQH, k_BNQH, v_BNQH, is_causal=True, scale=1.0)
         else:
             out_BNQH = self._over_cache(q_BNQH, run)
-        return product(out_BNQH.transpose(1, 2).reshape(len(x_RD), -1), self.proj)
+        return self.proj(out_BNQH.transpose(1, 2).reshape(len(x_RD), -1))
 
     def _over_cache(self, q_BNQH: Tensor, run: Pass) -> Tensor:
         """Three products over [B * N, ...]: for few queries faster than the fused kernel, on a CPU twice."""
@@ -88,12 +122,12 @@ class FeedForward:
     """SwiGLU: of this rank's hidden features."""
 
     def __init__(self, module: Any) -> None:
-        self.first: Tensor = module.linear_fc1.weight  # gate, then up
-        self.second: Tensor = module.linear_fc2.weight
+        self.first = Matrix(module.linear_fc1.weight)  # gate, then up
+        self.second = Matrix(module.linear_fc2.weight)
 
     def __call__(self, x_RD: Tensor) -> Tensor:
         """[R, D] -> [R, D]."""
-        return product(gated(product(x_RD, self.first)), self.second)
+        return self.second(gated(self.first(x_RD)))
 
 
 class Mixture:
@@ -112,7 +146,7 @@ class Mixture:
         own = slice(None) if held < experts else slice(self.first, end)
         self.fc1: Tensor = module.experts.fc1[own]
         self.fc2: Tensor = module.experts.fc2[own]
-        self.each = tuple(zip(self.fc1.unbind(0), self.fc2.unbind(0), strict=True))
+        self.each = [(Matrix(fc1), Matrix(fc2)) for fc1, fc2 in zip(self.fc1, self.fc2, strict=True)]
         self.numbers = torch.arange(end - self.first, device=self.fc1.device)
         self.shared = None if module.shared_experts is None else FeedForward(module.shared_experts)
 
@@ -138,9 +172,9 @@ class Mixture:
 
     def _of_one_row(self, x_1D: Tensor, weights_K: Tensor, experts_K: list[int]) -> Tensor:
         """Reads the K experts where they lie: gathering them first, or asking for groups of no tokens, takes longer."""
-        features = torch.cat([product(x_1D, self.each[expert][0]) for expert in experts_K])
+        features = torch.cat([self.each[expert][0](x_1D) for expert in experts_K])
         active = (gated(features) * weights_K[:, None]).to(x_1D.dtype).split(1)
-        parts = [product(part, self.each[expert][1]) for part, expert in zip(active, experts_K, strict=True)]
+        parts = [self.each[expert][1](part) for part, expert in zip(active, experts_K, strict=True)]
         return torch.stack(parts).sum(0)
 
     def _of_all_experts(self, x_RD: Tensor, weights_RK: Tensor, experts_RK: Tensor) -> Tensor:
@@ -167,7 +201,7 @@ class Layer:
 
     def __init__(self, number: int, module: Any, head_width: int, ranks: TensorRanks) -> None:
         self.ranks = ranks
-        self.norm1, self.norm2 = module.input_layernorm, module.pre_mlp_layernorm
+        self.norm1, self.norm2 = Norm(module.input_layernorm), Norm(module.pre_mlp_layernorm)
         self.attention = Attention(number, module.self_attention, head_width)
         self.feed: Mixture | FeedForward = (
             Mixture(module.mlp, ranks) if hasattr(module.mlp, "router") else FeedForward(module.mlp)
@@ -183,16 +217,3 @@ def gated(gate_and_up: Tensor) -> Tensor:
     """[..., 2 * F] -> [..., F]: silu(gate) * up."""
     gate, up = gate_and_up.chunk(2, dim=-1)
     return F.silu(gate).mul_(up)
-
-
-def product(x_RD: Tensor, matrix_OD: Tensor) -> Tensor:
-    """x Wᵀ, [R, O]. For few rows on a CPU with the matrix as the left factor, in quarters for a single one: MKL then
-    reads it two to three times as fast (docs/journal.md).
-    """
-    rows, (outputs, inputs) = len(x_RD), matrix_OD.shape
-    if rows > FEW or x_RD.device.type != "cpu" or outputs % 4:
-        return F.linear(x_RD, matrix_OD)
-    if rows == 1:
-        quarters = x_RD.t().expand(4, -1, -1)
-        return torch.bmm(matrix_OD.view(4, -1, inputs), quarters).view(1, outputs)
-    return torch.mm(matrix_OD, x_RD.t()).t().contiguous()
