@@ -50,6 +50,19 @@ def test_what_is_made_up_costs_nothing_and_captions_do_not_count() -> None:
     assert score_document(blocks, NOTE).text_edit == pytest.approx(1.0)
 
 
+def test_a_caption_read_with_a_slip_stands_for_no_paragraph() -> None:
+    blocks = [
+        Block("text_block", NOTE, 1),
+        Block("figure_caption", "Figure 1: the harbour before the storm", 2),
+    ]
+    assert (
+        score_document(blocks, "Figure 1: the harbor before the strom").order_edit == 1.0
+    )  # the paragraph is missed
+    assert (
+        score_document(blocks, "Something else altogether").order_edit == 0.0
+    )  # pairs with what is left over
+
+
 def test_a_page_without_blocks_has_no_scores() -> None:
     assert astuple(score_document([], "# Text\n\n$$x$$")) == (None,) * 6
     assert astuple(score_document([Block("figure", "", 1)], "Text")) == (None,) * 6
