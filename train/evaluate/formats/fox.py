@@ -7,7 +7,7 @@ Each JSON is a list of {"image": name, "conversations": [{"value": question}, {"
 DeepSeek-OCR's compression table (arXiv 2510.18234, Table 2) is of the English pages with 600 to 1300 tokens.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from data_pipeline.errors import DataError
 from train.evaluate.formats.page import FREE_OCR, Page, PageFolder, read_json_list
 
 TASKS = {"en": ("en_page_ocr.json", "en_pdf_png"), "zh": ("cn_page_ocr.json", "cn_pdf_png")}
-TABLE_BINS = tuple((low, low + 100) for low in range(600, 1300, 100))  # tokens, of the paper's Table 2
+TABLE_BINS = tuple(
+    (low, low + 100) for low in range(600, 1300, 100)
+)  # text tokens of the paper's Table 2: low ≤ n < high
 
 
 def read_fox(folder: Path, languages: Iterable[str] = ("en", "zh")) -> PageFolder:
@@ -37,20 +39,6 @@ def read_fox(folder: Path, languages: Iterable[str] = ("en", "zh")) -> PageFolde
             key = f"{language}/{Path(picture).stem}"
             found.add(Page(key, folder / pictures / picture, text, language, "page", FREE_OCR))
     return found.usable(folder)
-
-
-def table_pages(pages: Iterable[Page], tokens: Callable[[str], int]) -> dict[tuple[int, int], list[Page]]:
-    """The pages of the paper's table by bin of text tokens: low ≤ tokens(reference) < high.
-
-    `tokens` is the stated tokenizer's count. Pages outside of all bins are left out, as in the paper.
-    """
-    bins: dict[tuple[int, int], list[Page]] = {limits: [] for limits in TABLE_BINS}
-    for page in pages:
-        count = tokens(page.reference)
-        for low, high in TABLE_BINS:
-            if low <= count < high:
-                bins[low, high].append(page)
-    return bins
 
 
 def _entry(entry: Any, where: str) -> tuple[str, str]:

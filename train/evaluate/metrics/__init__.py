@@ -4,7 +4,7 @@ from train.evaluate.metrics.bootstrap import Interval, bootstrap_mean
 from train.evaluate.metrics.documents import DocumentScores, overall_edit, overall_without_cdm, score_document
 from train.evaluate.metrics.fox import FoxScores, fox_as_published, fox_scores
 from train.evaluate.metrics.order import reading_order
-from train.evaluate.metrics.repetition import loops, repeated_share, repetition_rate
+from train.evaluate.metrics.repetition import loops, repeated_share
 from train.evaluate.metrics.tables import teds
 from train.evaluate.metrics.text import (
     character_error_rate,
@@ -29,7 +29,6 @@ __all__ = [
     "precision",
     "reading_order",
     "repeated_share",
-    "repetition_rate",
     "score_document",
     "teds",
     "word_error_rate",

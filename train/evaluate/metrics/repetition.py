@@ -3,10 +3,8 @@
 A **run** is a stretch of text in which one unit of 1 to 1000 characters stands at least four times in a row,
 letter for letter. What comes after its first copy is repeated text; a page **loops** when repeated text makes
 up over a tenth of it, beyond what its reference repeats itself (dotted leaders, empty table cells, refrains).
-Counting up ("1. 2. 3. …") and copies that differ a little are no runs and are not seen.
+Counting up ("1. 2. 3. …") and copies that differ a little are no runs and are not seen. The repetition rate is the share of pages that loop.
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -36,11 +34,3 @@ def repeated_share(text: str) -> float:
 def loops(hypothesis: str, reference: str = "") -> bool:
     """Whether the page's text runs in circles, other than its reference does."""
     return repeated_share(hypothesis) > repeated_share(reference) + LOOPING_SHARE
-
-
-def repetition_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
-    """Share of the pages that loop. Raises ValueError for no pages, or another number of references."""
-    flags = [loops(read, written) for written, read in zip(references, hypotheses, strict=True)]
-    if not flags:
-        raise ValueError("repetition_rate needs at least one page")
-    return sum(flags) / len(flags)

@@ -9,8 +9,7 @@ from PIL import Image
 
 from data_pipeline.errors import DataError
 from train.evaluate.formats import READERS
-from train.evaluate.formats.fox import read_fox, table_pages
-from train.evaluate.formats.page import Page
+from train.evaluate.formats.fox import TABLE_BINS, read_fox
 
 
 def entry(picture: str, text: str) -> dict[str, Any]:
@@ -97,13 +96,13 @@ def test_a_list_that_is_no_text_is_named(tmp_path: Path) -> None:
         read_fox(tmp_path)
 
 
-def test_the_papers_table_takes_600_to_1300_tokens_in_bins_of_100() -> None:
-    def tokens(text: str) -> int:
-        return len(text.split())
-
-    lengths = [10, 599, 600, 699, 700, 1299, 1300, 4000]
-    pages = [Page(str(length), Path("x.png"), "w " * length) for length in lengths]
-    found = table_pages(pages, tokens)
-    assert list(found) == [(low, low + 100) for low in range(600, 1300, 100)]
-    kept = {limits: [page.key for page in members] for limits, members in found.items() if members}
-    assert kept == {(600, 700): ["600", "699"], (700, 800): ["700"], (1200, 1300): ["1299"]}
+def test_the_papers_bins_are_those_of_its_table() -> None:
+    assert TABLE_BINS == (
+        (600, 700),
+        (700, 800),
+        (800, 900),
+        (900, 1000),
+        (1000, 1100),
+        (1100, 1200),
+        (1200, 1300),
+    )

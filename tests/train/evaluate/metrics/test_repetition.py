@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.evaluate.metrics import loops, repeated_share, repetition_rate
+from train.evaluate.metrics import loops, repeated_share
 from train.evaluate.metrics.repetition import COPIES, LEAST_REPEATED, LONGEST_UNIT
 
 
@@ -68,14 +68,6 @@ def test_a_loop_of_a_whole_paragraph_is_seen() -> None:
     paragraph = "".join(generator.choices("abcdefghij ", k=900))
     assert loops(paragraph * 5)
     assert not loops(paragraph)
-
-
-def test_rate_is_the_share_of_looping_pages() -> None:
-    assert repetition_rate(["a", "b", "c", "d"], ["a", "na " * 30, "c", "d"]) == 0.25
-    with pytest.raises(ValueError, match="at least one"):
-        repetition_rate([], [])
-    with pytest.raises(ValueError):
-        repetition_rate(["a"], [])
 
 
 def test_the_text_may_hold_halves_of_surrogate_pairs() -> None:
