@@ -3,7 +3,8 @@
 A **run** is a stretch of text in which one unit of 1 to 1000 characters stands at least four times in a row,
 letter for letter. What comes after its first copy is repeated text; a page **loops** when repeated text makes
 up over a tenth of it, beyond what its reference repeats itself (dotted leaders, empty table cells, refrains).
-Counting up ("1. 2. 3. …") and copies that differ a little are no runs and are not seen. The repetition rate is the share of pages that loop.
+Counting up ("1. 2. 3. …") and copies that differ a little are no runs and are not seen. The
+repetition rate is the share of pages that loop.
 """
 
 import numpy as np
