@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.metrics import distance
 from nltk.metrics import scores as nltk_scores
@@ -83,6 +83,7 @@ def test_texts_without_words_do_not_fail(reference: str, hypothesis: str, agree:
         assert (scores.precision, scores.recall, scores.f_measure, scores.bleu, scores.meteor) == (agree,) * 5
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(WORDS), max_size=8), st.lists(st.sampled_from(WORDS), max_size=8))
 def test_the_readings_mirror_each_other_and_stay_in_bounds(left: list[str], right: list[str]) -> None:
     meant, published = (

@@ -5,7 +5,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
 
@@ -52,6 +52,7 @@ def test_leftovers_are_paired_however_far_apart() -> None:
     assert matched([BLOCKS[0], "abcdefgh"], [BLOCKS[0], "0123456789"]) == {((0,), (0,)), ((1,), (1,))}
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.text("abc", min_size=1, max_size=9), max_size=5),
     st.lists(st.text("abc", min_size=1, max_size=9), max_size=5),

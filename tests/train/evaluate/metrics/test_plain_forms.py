@@ -1,7 +1,7 @@
 """Normal forms of text and formulas."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from train.evaluate.metrics.plain import letters, plain_formula, plain_text, shown
@@ -38,6 +38,7 @@ def test_formula(latex: str, plain: str) -> None:
     assert plain_formula(latex) == plain
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_letters_keep_letters_alone_and_once_is_enough(text: str) -> None:
     plain = letters(text)
@@ -45,6 +46,7 @@ def test_letters_keep_letters_alone_and_once_is_enough(text: str) -> None:
     assert letters(plain) == plain
 
 
+@settings(deadline=None)
 @given(st.text("\\{}$^_ab&% ", max_size=40))
 def test_no_latex_is_too_broken(latex: str) -> None:
     assert isinstance(shown(latex), str)

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from train.evaluate.metrics import reading_order
@@ -27,6 +27,7 @@ def test_order_of_known_lists(places: list[float], missed: list[float], distance
     assert reading_order(places, missed) == pytest.approx(distance)
 
 
+@settings(deadline=None)
 @given(st.permutations(range(1, 8)))
 def test_order_is_zero_for_ascending_places_only(places: list[int]) -> None:
     distance = reading_order(places)

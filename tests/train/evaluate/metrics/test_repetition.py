@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from train.evaluate.metrics import loops, repeated_share
@@ -32,6 +32,7 @@ def test_share_agrees_with_the_definition_on_texts_that_stutter() -> None:
         assert repeated_share(text) == pytest.approx(share_by_definition(text))
 
 
+@settings(deadline=None)
 @given(st.text("ab", max_size=60))
 def test_share_agrees_with_the_definition_on_any_text(text: str) -> None:
     assert repeated_share(text) == pytest.approx(share_by_definition(text))

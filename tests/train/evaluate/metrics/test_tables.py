@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from apted import APTED, Config
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from train.evaluate.metrics import edit_distance, teds
@@ -126,6 +126,7 @@ def test_scores_agree_with_apted_on_trees_of_another_parser() -> None:
         assert teds(left, right) == pytest.approx(max(0.0, 1 - distance / max(one.count, other.count)))
 
 
+@settings(deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_scores_are_symmetric_bounded_and_never_above_the_structure(generator: random.Random) -> None:
     left, right = random_table(generator), random_table(generator)
@@ -135,6 +136,7 @@ def test_scores_are_symmetric_bounded_and_never_above_the_structure(generator: r
     assert teds(left, left) == 1.0
 
 
+@settings(deadline=None)
 @given(st.text("<>tablerd/ \"='123\n", max_size=80))
 def test_no_markup_is_too_broken(text: str) -> None:
     assert 0.0 <= teds(SQUARE, f"<table>{text}") <= 1.0

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from train.evaluate.metrics import (
@@ -125,6 +125,7 @@ def test_error_rates_of_known_pairs(reference: str, hypothesis: str, characters:
     assert word_error_rate(reference, hypothesis) == pytest.approx(words)
 
 
+@settings(deadline=None)
 @given(st.text("ab c漢", max_size=12), st.text("ab c漢", max_size=12))
 def test_edit_distance_is_symmetric_bounded_and_zero_for_equal_texts_only(left: str, right: str) -> None:
     distance = edit_distance(left, right)
