@@ -83,6 +83,10 @@ def generation_json(ends: tuple[int, int]) -> dict[str, Any]:
 def refuse_what_the_release_cannot_say(model: ModelConfig) -> None:
     """Raises ConfigError for choices of ours that the released architecture has no words for."""
     decoder = model.decoder
+    if model.encoder.kind != "optical":
+        raise ConfigError(
+            f"model.encoder.kind={model.encoder.kind}: a baseline without DeepEncoder; the release has no words for it"
+        )
     if decoder.tied_embeddings:
         raise ConfigError(
             "model.decoder.tied_embeddings=true: the release has a matrix of its own for the logits (lm_head); only "
