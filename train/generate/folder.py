@@ -48,7 +48,7 @@ def _read(
         folder, own[0] if team.first else journal(team.group), called, read_journals(folder)
     )
     tasks = [Task(documents[number], page) for number, page in team.share(waiting)]
-    with _interruptible(outlet, documents, team.first), bar_of(len(tasks), hidden=not team.first) as bar:
+    with _interruptible(folder, documents, team.first), bar_of(len(tasks), hidden=not team.first) as bar:
         if team.first:
             for document in documents:  # what was kept whole, in case that its file is gone
                 outlet.write(document)
@@ -91,17 +91,14 @@ def _finish(outlet: FolderOutlet, documents: list[Document], groups: int) -> Non
 
 
 @contextmanager
-def _interruptible(outlet: FolderOutlet, documents: list[Document], first: bool) -> Iterator[None]:
+def _interruptible(folder: Path, documents: list[Document], first: bool) -> Iterator[None]:
     """Ctrl-C inside is told what is kept."""
     try:
         yield
     except KeyboardInterrupt:
         if first:
-            total = sum(len(document.pages) for document in documents)
-            kept = sum(
-                page_key(document, page) in outlet.outcomes
-                for document in documents
-                for page in document.pages
-            )
-            say(f"{kept} of {total} pages are kept in {outlet.folder}; the same command reads the others")
+            outcomes = read_journals(folder).outcomes  # those of other processes, too
+            pages = [page_key(document, page) for document in documents for page in document.pages]
+            kept, total = sum(key in outcomes for key in pages), len(pages)
+            say(f"{kept} of {total} pages are kept in {folder}; the same command reads the others")
         raise

@@ -126,7 +126,7 @@ class Reader:
         """As `_read` decodes this page."""
         trained = self.trained
         batch = prompt_batch([page], self.prompt, trained.tokenizer, self.spec)
-        batch = replace(batch, keys=[str(zlib.crc32(np.ascontiguousarray(page)))]).to(next(trained.model.parameters()).device)
+        batch = replace(batch, keys=[str(zlib.crc32(page.tobytes()))]).to(next(trained.model.parameters()).device)
         limit = min(self.config.max_new_tokens, self.spec.max_length - batch.tokens.shape[1])
         decoding = replace(self.decoding, max_new_tokens=limit)
         return decode(trained.model, batch, trained.tokenizer, decoding, self._drafting)
