@@ -1,6 +1,5 @@
 """The model side of the command: pages in, texts out, on one process or on tensor ranks that follow the first one."""
 
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from data_pipeline.errors import DataError, UserError
 from data_pipeline.resolution import grid_of, positions
 from data_pipeline.tokenizer import Tokenizer
 from train.generate.config import GenerateConfig, decoding_of
-from train.generate.decoding import Reading, decode, read
+from train.generate.decoding import Reading, decode, key_of, read
 from train.generate.outcome import Outcome, Tally
 from train.generate.prompt import default_prompt, written_prompt
 
@@ -126,7 +125,7 @@ class Reader:
         """As `_read` decodes this page."""
         trained = self.trained
         batch = prompt_batch([page], self.prompt, trained.tokenizer, self.spec)
-        batch = replace(batch, keys=[str(zlib.crc32(page.tobytes()))]).to(next(trained.model.parameters()).device)
+        batch = replace(batch, keys=[key_of(page)]).to(next(trained.model.parameters()).device)
         limit = min(self.config.max_new_tokens, self.spec.max_length - batch.tokens.shape[1])
         decoding = replace(self.decoding, max_new_tokens=limit)
         return decode(trained.model, batch, trained.tokenizer, decoding, self._drafting)
