@@ -26,6 +26,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from conf.errors import ConfigError
 from conf.faults import Faults, is_addition
 from conf.overrides import parse, quote_elements
+from conf.schema import is_section, option_type
 
 FOLDER = Path(__file__).resolve().parent  # the same files in a checkout and in an installed package
 SchemaT = TypeVar("SchemaT")
@@ -106,14 +107,17 @@ class Composer:
         return [f"hydra.searchpath=['file://{self.extra_folder.resolve()}']"] if self.extra_folder else []
 
     def _hydra(self, overrides: Sequence[str]) -> DictConfig:
-        """Hydra's composition, plus the entries that `+` adds to dictionaries.
+        """Hydra's composition, plus the entries that `+` adds to dictionaries, and the options that have the name of
+        another command's group.
 
-        Those are merged here: OmegaConf.update, which Hydra calls, refuses new entries of a typed dictionary.
+        Those are merged here: OmegaConf.update, which Hydra calls, refuses new entries of a typed dictionary, and Hydra
+        takes every name of a folder for a group's.
         """
         added = [
             item
             for item in parse(overrides)
-            if is_addition(item) and self.faults.in_dictionary(item.key_or_group)
+            if (is_addition(item) and self.faults.in_dictionary(item.key_or_group))
+            or self._named_as_a_group(item.key_or_group)
         ]
         entries = [item.input_line for item in added]
         rest = [text for text in map(quote_elements, overrides) if text not in entries]
@@ -125,6 +129,11 @@ class Composer:
                     entry = {part: entry}
                 composed.merge_with(entry)
         return composed
+
+    def _named_as_a_group(self, name: str) -> bool:
+        """Whether `name` is a plain option here (`python -m train.evaluate data=FOLDER`) and a group elsewhere."""
+        kind = option_type(self.schema, name)
+        return kind is not None and not is_section(kind) and (FOLDER / name).is_dir()
 
     @contextmanager
     def _session(self, overrides: Sequence[str]) -> Iterator[DictConfig]:

@@ -34,10 +34,19 @@ def edges_by_quantiles(counts: Sequence[int]) -> list[int]:
     return exact
 
 
+def check_bins(counts: Sequence[int], edges: Sequence[int]) -> None:
+    """Raises UserError where no page lies in any bin. counts: text tokens of the pages."""
+    if not any(edges[0] <= count < edges[-1] for count in counts):
+        raise UserError(
+            f"bins={list(edges)}: none of the {len(counts)} pages lies in any; they hold {min(counts)} to {max(counts)} text "
+            f"tokens, so try bins={edges_by_quantiles(counts)}"
+        )
+
+
 def binned(
     pages: Sequence[Measured], lots: Sequence[Measured], edges: Sequence[int], seed: int
 ) -> list[dict[str, Any]]:
-    """A row for each mode and bin [low, high) that has pages. UserError where no page lies in any.
+    """A row for each mode and bin [low, high) that has pages.
 
     lots: pages of random text, which their own number of tokens puts into a bin.
     """
@@ -51,12 +60,6 @@ def binned(
             if inside:
                 row = {"mode": mode, "low": low, "high": high}
                 rows.append(row | row_of(inside, seed) | random_row(random, seed))
-    if not rows:
-        counts = sorted(page.text_tokens for page in pages)
-        raise UserError(
-            f"bins={list(edges)}: none of the {len(counts)} pages lies in any; they hold {counts[0]} to {counts[-1]} text "
-            f"tokens, so try bins={edges_by_quantiles(counts)}"
-        )
     return rows
 
 

@@ -42,6 +42,7 @@ def write(
             "tokenizer": vocabulary.told(),
             "data": _data(result, config),
             "decoding": _decoding(config),
+            "encoder": trained.config.model.encoder.kind,
             "main_mode": result.main,
             "modes_read": [row["mode"] for row in result.modes],
             "bin_edges": result.edges,
@@ -137,6 +138,11 @@ def _notes(content: dict[str, Any], config: EvaluateConfig, others: list[dict[st
         notes.append(
             "The paper counts with DeepSeek's, which makes fewer tokens of the same text: install the extra `deepseek` to "
             "have its ratios."
+        )
+    if content["encoder"] != "optical":
+        notes.append(
+            f"This model sees no picture: its encoder ({content['encoder']}) shortens the page's own text to as many vectors "
+            "as the picture has vision tokens."
         )
     if config.no_repeat != "none":
         notes.append(f"Decoding was helped by a rule against repetition (no_repeat={config.no_repeat}).")

@@ -21,7 +21,7 @@ from megatron.core import parallel_state
 from data_pipeline.batch import Collator
 from data_pipeline.errors import UserError
 from data_pipeline.resolution import grid_of, mode_of, positions
-from train.evaluate.bins import binned, edges_by_quantiles, outside
+from train.evaluate.bins import binned, check_bins, edges_by_quantiles, outside
 from train.evaluate.measure import Measure, Measured, groups, random_row, row_of
 from train.evaluate.pages import PageToRead, Source
 from train.evaluate.reading import PageReader, blank_of
@@ -106,6 +106,9 @@ class Suite:
         began = time.monotonic()
         left_out = {f"{source.name}/{key}": why for source in sources for key, why in source.left_out.items()}
         sources = [self._fitting(source, modes, left_out) for source in sources]
+        counts = [self.measure.vocabulary.count(page.reference) for source in sources for page in source.pages]
+        edges = list(self.edges) or edges_by_quantiles(counts)
+        check_bins(counts, edges)
         rounds: list[_Round] = []
         samples: list[Sample] = []
         for mode in modes:
@@ -124,8 +127,6 @@ class Suite:
                     say(_told(found.row, len(modes) > 1))
         pages = [page for found in rounds for page in found.pages]
         lots = [page for found in rounds for page in found.lots]
-        first = [page.text_tokens for page in pages if page.mode == modes[0]]
-        edges = list(self.edges) or edges_by_quantiles(first)
         return Evaluation(
             curve=[found.row for found in rounds],
             bins=binned(pages, lots, edges, self.seed),

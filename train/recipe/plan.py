@@ -118,12 +118,12 @@ def _step(recipe: RecipeConfig, name: str, checkpoints: Path | None, world: int)
         return Step(name, build, Path(build.out))
     if name == "evaluate":
         given = [f"checkpoint={_quoted(checkpoints.parent)}"] if checkpoints else []
-        given.append(f"out={_quoted(folder)}")
+        given.append(f"out={_quoted(folder / 'evaluation')}")
         evaluate = compose(
             "evaluate", EvaluateConfig, [*given, *recipe.evaluate.settings, *recipe.evaluate.overrides]
         )
         check_evaluate(evaluate)
-        return Step(name, evaluate, folder / "evaluation.json")
+        return Step(name, evaluate, folder / "evaluation" / "metrics.json")
     if name == "report":
         return Step(name, None, folder / "report.html")
     return _stage(recipe, name, checkpoints, world)

@@ -8,13 +8,14 @@ its interval and its number of pages; measured lines, and the floors that belong
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 
 from train.report.svg import Drawing, Scale, spaced_ticks, spread
 
 MEASURED = "measured"
 FLOORS = ("random", "shuffled", "blank")
 SHAPES = ("circle", "square", "diamond", "triangle")  # of the measured lines, in turn
-COLOURS = 6  # s0 to s5 of style.css
+COLOURS = ("s0", "s1", "s2", "s4", "s5")  # of style.css, without the one that random text has
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,18 @@ class Panel:
 
 
 def panel_figure(panel: Panel) -> str:
-    """The figure in two widths, of which CSS shows the one that fits the screen. `panel` has at least one dot."""
-    return _draw(panel, 860, 400, "wide") + _draw(panel, 400, 380, "narrow")
+    """The figure in two widths, of which CSS shows the one that fits the screen; the narrow one has its names below.
+    `panel` has at least one dot.
+    """
+    key = "".join(
+        f'<span class="{style_of(panel, line)[0]}">{_mark(panel, line)} {escape(line.label)}</span>'
+        for line in panel.lines
+    )
+    return _draw(panel, 860, 400, "wide") + _draw(panel, 400, 380, "narrow") + f'<p class="key">{key}</p>'
+
+
+def _mark(panel: Panel, line: Line) -> str:
+    return {"circle": "●", "square": "■", "diamond": "◆", "triangle": "▼"}[style_of(panel, line)[1]]
 
 
 def style_of(panel: Panel, line: Line) -> tuple[str, str]:
@@ -73,7 +84,7 @@ def style_of(panel: Panel, line: Line) -> tuple[str, str]:
     if line.kind in FLOORS:
         return line.kind, {"random": "diamond", "shuffled": "square", "blank": "triangle"}[line.kind]
     place = panel.measured.index(line)
-    return f"s{place % COLOURS}", SHAPES[place % len(SHAPES)]
+    return COLOURS[place % len(COLOURS)], SHAPES[place % len(SHAPES)]
 
 
 def tick_label(value: float) -> str:
@@ -84,8 +95,8 @@ def tick_label(value: float) -> str:
 
 
 def _draw(panel: Panel, width: float, height: float, kind: str) -> str:
-    room = 11 + 6.6 * max(len(line.label) for line in panel.lines)
-    left, right = 46.0, width - min(room + 14, 0.36 * width)
+    room = 25 + 6.9 * max(len(line.label) for line in panel.lines) if kind == "wide" else 12
+    left, right = 46.0, width - min(room, 0.4 * width)
     top, bottom = 22.0, height - 58
     x = Scale(*panel.limits(), left, right, math.log2)
     y = Scale(0.0, 1.0, bottom, top)
@@ -97,7 +108,7 @@ def _draw(panel: Panel, width: float, height: float, kind: str) -> str:
             _plot(drawing, panel, line, x, y)
             ends.append((y(max(line.dots, key=lambda dot: dot.x).y), line))
     places = spread([end for end, _ in ends], 17, top + 4, bottom - 6)
-    for place, (_, line) in zip(places, ends, strict=True):
+    for place, (_, line) in zip(places, ends, strict=True) if kind == "wide" else ():
         drawing.text(right + 12, place + 4.5, line.label, f"end {style_of(panel, line)[0]}")
     return drawing.render(panel.title, said(panel), kind)
 
@@ -131,11 +142,12 @@ def _plot(drawing: Drawing, panel: Panel, line: Line, x: Scale, y: Scale) -> Non
     for (place, high), (_, low) in zip(upper, lower, strict=True):
         drawing.line((place, high), (place, low), f"whisker {css}")
     drawing.path([(x(dot.x), y(dot.y)) for dot in dots], f"curve {css}")
+    labelled = spaced_ticks([dot.x for dot in dots], x, 24) if panel.measured[:1] == [line] else []
     for dot in dots:
         bounds = f" ({dot.bounds[0]:.1%} – {dot.bounds[1]:.1%})" if dot.bounds else ""
         tip = f"{line.label}: {dot.y:.1%}{bounds} at {tick_label(dot.x)}, {dot.pages} pages"
         drawing.mark((x(dot.x), y(dot.y)), shape, f"mark {css}", tip)
-        if panel.measured[:1] == [line]:
+        if dot.x in labelled:
             drawing.text(x(dot.x), y(dot.y) - 13, f"{100 * dot.y:.0f}", f"value {css}", "middle")
 
 
