@@ -96,22 +96,33 @@ def their_model(model: ModelConfig, seed: int) -> Any:
     return theirs.eval()
 
 
-def our_model(theirs: Any, sizes: ParallelConfig | None = None) -> torch.nn.Module:
+def our_model(theirs: Any) -> Any:
     """Our model with their weights, through files: every tensor of either has its counterpart, or this raises."""
-    from parallel.snapshot import load_module
+    with TemporaryDirectory() as folder:
+        return from_run(import_run(theirs, Path(folder)), ParallelConfig())
+
+
+def import_run(theirs: Any, folder: Path) -> Path:
+    """A run of ours with their weights, below `folder`."""
     from train.convert.importing import read_released
+
+    released, run = folder / "released", folder / "run"
+    theirs.save_pretrained(released)
+    run.mkdir()
+    read_released(released, run, run)
+    return run
+
+
+def from_run(run: Path, sizes: ParallelConfig) -> Any:
+    """This rank's part of the model in a run."""
+    from parallel.snapshot import load_module
     from train.find_run import read_config
     from train.model.optical import build
 
-    with TemporaryDirectory() as folder:
-        released, run = Path(folder) / "released", Path(folder) / "run"
-        theirs.save_pretrained(released)
-        run.mkdir()
-        read_released(released, run, run)
-        model = read_config(run / "config.yaml").model
-        model.decoder.aux_loss = 0.0  # theirs has none
-        ours = build(model, IMAGE, sizes or ParallelConfig())
-        load_module(run, ours)
+    model = read_config(run / "config.yaml").model
+    model.decoder.aux_loss = 0.0  # theirs has none
+    ours = build(model, IMAGE, sizes)
+    load_module(run, ours)
     return ours
 
 
