@@ -30,7 +30,6 @@ def write(
 ) -> dict[str, Any]:
     """All files in `folder`; metrics.json's content. What the report names is written before it."""
     folder.mkdir(parents=True, exist_ok=True)
-    others = read_compared(config.compare)
     content = plain(
         {
             "format": FORMAT,
@@ -61,8 +60,8 @@ def write(
             "device": device_kind(),
         }
     )
+    others = with_names(content["name"], read_compared(config.compare))
     content["notes"] = _notes(content, config, others)
-    others = with_names(content["name"], others)
     write_json(folder / "metrics.json", content)
     figures = write_figures(folder, content, others)
     write_text(folder / "report.html", render_evaluation(content, others, folder, figures))

@@ -131,10 +131,11 @@ COLUMNS: tuple[tuple[str, str], ...] = (
 
 
 def curve_table(rows: Sequence[Row]) -> str:
-    """The figures of the curve, one row a held-out source."""
+    """The figures of the curve, one row a held-out source; what none of them has is left out."""
     rows = sorted(rows, key=lambda row: row["bytes_per_vision_token"])
-    head = "".join(f'<th scope="col">{escape(title)}</th>' for _, title in COLUMNS)
-    body = "".join("<tr>" + "".join(_cell(row, key) for key, _ in COLUMNS) + "</tr>" for row in rows)
+    columns = [column for column in COLUMNS if any(row.get(column[0]) is not None for row in rows)]
+    head = "".join(f'<th scope="col">{escape(title)}</th>' for _, title in columns)
+    body = "".join("<tr>" + "".join(_cell(row, key) for key, _ in columns) + "</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 

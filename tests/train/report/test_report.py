@@ -63,6 +63,7 @@ def write_stage(
 def curve_row(source: str, ratio: float, precision: float, reads: bool) -> dict:
     return {
         "source": source,
+        "mode": "64",
         "vision_tokens": 16,
         "text_tokens": 16 * ratio,
         "compression": ratio,
@@ -83,7 +84,8 @@ def curve_row(source: str, ratio: float, precision: float, reads: bool) -> dict:
 
 
 def write_evaluation(folder: Path, *, reads: bool = True) -> None:
-    """evaluation.json with two points of the curve and a few samples with their pages."""
+    """An evaluation with two points of the curve and a few samples with their pages."""
+    folder = folder / "evaluation"
     (folder / "samples").mkdir(parents=True)
     samples = []
     texts = [
@@ -119,13 +121,14 @@ def write_evaluation(folder: Path, *, reads: bool = True) -> None:
             curve_row("ratio-8", 7.7, 0.685 if reads else 0.2, reads),
             curve_row("ratio-4", 3.9, 0.943 if reads else 0.2, reads),
         ],
+        "main_mode": "64",
         "image_gain": 8.48 if reads else 0.01,
         "samples": samples,
         "device": "cpu",
         "parameters": {"total": 1_310_720},
         "sample_choice": "By precision among the 64 held-out pages of each source: the best, the median and the worst.",
     }
-    (folder / "evaluation.json").write_text(json.dumps(evaluation))
+    (folder / "metrics.json").write_text(json.dumps(evaluation))
 
 
 def write_run(folder: Path, *, steps: int = 64, reads: bool = True) -> Path:
@@ -145,6 +148,12 @@ def write_run(folder: Path, *, steps: int = 64, reads: bool = True) -> Path:
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
     return write_run(tmp_path / "smoke")
+
+
+def headline_of(folder: Path) -> str:
+    evaluation = read_run(folder).evaluation
+    assert evaluation is not None
+    return headline(evaluation["curve"])
 
 
 def figures(page: str) -> list[ElementTree.Element]:
@@ -186,14 +195,14 @@ def test_report_json_holds_the_promised_keys_and_figures(run_folder: Path) -> No
 
 
 def test_headline_puts_the_floor_beside_the_figure(run_folder: Path) -> None:
-    assert headline(read_run(run_folder)) == (
+    assert headline_of(run_folder) == (
         "Reads 94 % of held-out text at 3.9 bytes per vision token. Guessing without the page: 19 %."
     )
 
 
 def test_a_model_that_guesses_is_not_said_to_read(tmp_path: Path) -> None:
     run = read_run(write_run(tmp_path / "smoke", reads=False))
-    assert headline(run).startswith("Does not read yet: 20 %") and run.takes_off() is None
+    assert headline_of(tmp_path / "smoke").startswith("Does not read yet: 20 %") and run.takes_off() is None
     page = write_report(tmp_path / "smoke").read_text()
     assert "it has not begun to read" in page
 
@@ -271,10 +280,10 @@ def test_marks_restore_both_texts() -> None:
 
 
 def test_a_text_that_is_all_wrong_is_not_marked_letter_by_letter(run_folder: Path) -> None:
-    evaluation = json.loads((run_folder / "evaluation.json").read_text())
+    evaluation = json.loads((run_folder / "evaluation" / "metrics.json").read_text())
     before = write_report(run_folder).read_text().count("<mark")
     evaluation["samples"][1] |= {"precision": 0.3, "hypothesis": "<and> the and the"}
-    (run_folder / "evaluation.json").write_text(json.dumps(evaluation))
+    (run_folder / "evaluation" / "metrics.json").write_text(json.dumps(evaluation))
     page = write_report(run_folder).read_text()
     assert (
         "Too far off to mark" in page and "&lt;and&gt; the and the" in page and page.count("<mark") < before
@@ -324,7 +333,7 @@ def test_a_folder_without_a_run_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_a_lost_page_picture_leaves_the_text(run_folder: Path) -> None:
-    (run_folder / "samples" / "0.png").unlink()
+    (run_folder / "evaluation" / "samples" / "0.png").unlink()
     page = write_report(run_folder).read_text()
     assert "picture not found" in page and page.count("data:image/png") == 3
 
