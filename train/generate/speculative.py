@@ -89,9 +89,13 @@ class Lookup:
         count = trust.settle(row)
         starts = (table.get(tuple(ids[-size:])) for size in self.SIZES)
         start = next((found for found in starts if found is not None), None)
-        proposed = [] if start is None or count < 1 else ids[start : start + count]
-        trust.note(row, len(proposed))
-        return proposed
+        if start is None or count < 1:
+            trust.note(row, 0)
+            return []
+        for place in range(start, start + count):  # beyond the end goes on with what is proposed: a loop goes round
+            ids.append(ids[place])
+        trust.note(row, count)
+        return ids[-count:]
 
 
 class Draft:
