@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from megatron.core import parallel_state
 from megatron.core.enums import ModelType
-from megatron.core.inference.contexts import StaticInferenceContext
 from megatron.core.tensor_parallel import scatter_to_sequence_parallel_region
 from megatron.core.transformer.transformer_config import TransformerConfig
 
@@ -47,20 +46,6 @@ class ModelOutput(NamedTuple):
     logits: torch.Tensor | None = None  # [B, L, T]
     patch_glyphs: Maps | None = None  # of each stack [V, G, G, classes]
     token_glyphs: Maps | None = None  # of each stack [V, G, G, classes]
-
-
-class DecodingCache(StaticInferenceContext):
-    """Keys and values of the positions decoded so far, for at most `rows` rows of `length` positions,
-    prompt included.
-    """
-
-    def __init__(self, rows: int, length: int) -> None:
-        super().__init__(max_batch_size=rows, max_sequence_length=length)
-
-    def advance(self, positions: int) -> None:
-        """Counts positions that the decoder has just stored."""
-        self.sequence_len_offset += positions
-        self.enable_decode_mode()
 
 
 class OpticalModel(Module):
@@ -161,40 +146,6 @@ class OpticalModel(Module):
         if self.config.recompute_granularity and torch.is_grad_enabled() and not joined.requires_grad:
             joined.requires_grad_()  # what is computed again gets gradients only through its input
         return joined
-
-    @torch.no_grad()
-    def prefill(self, batch: Batch, cache: DecodingCache) -> torch.Tensor:
-        """Reads prompts of equal length; next-token logits [B, vocabulary] after them. In evaluation mode
-        only.
-        """
-        embedded_LBD = self.embed(batch, self.encode(batch))
-        return self._decode(embedded_LBD, cache)
-
-    @torch.no_grad()
-    def decode_step(self, tokens: torch.Tensor, cache: DecodingCache) -> torch.Tensor:
-        """Reads one more token of each row, int64 [B]; next-token logits [B, vocabulary]. In evaluation
-        mode only.
-        """
-        embedded_1BD = self.decoder.embedding(input_ids=tokens.unsqueeze(1), position_ids=tokens.unsqueeze(1))
-        return self._decode(embedded_1BD, cache)
-
-    def _decode(self, embedded_LBD: torch.Tensor, cache: DecodingCache) -> torch.Tensor:
-        if self.training:
-            raise RuntimeError("decoding needs evaluation mode: call model.eval() first")
-        positions, rows, _ = embedded_LBD.shape
-        end = cache.sequence_len_offset + positions
-        if end > cache.max_sequence_length or rows > cache.max_batch_size:
-            raise ValueError(
-                f"a cache for {cache.max_batch_size} rows of {cache.max_sequence_length} positions cannot "
-                f"hold {rows} rows of {end}"
-            )
-        if self.config.sequence_parallel:
-            embedded_LBD = scatter_to_sequence_parallel_region(embedded_LBD)
-        logits = self.decoder(
-            None, None, None, decoder_input=embedded_LBD, inference_context=cache, runtime_gather_output=True
-        )
-        cache.advance(positions)
-        return logits[:, -1]
 
 
 def encoder_of(model: ModelConfig, config: TransformerConfig, part: Part) -> DeepEncoder | TextEncoder:

@@ -2,14 +2,12 @@
 checkpoints.
 """
 
-import copy
-
 import pytest
 import torch
 from megatron.core.dist_checkpointing.mapping import ShardedTensor, ShardedTensorFactory
 
 from tests.train.model.small_model import text_only
-from train.model.optical import DecodingCache, OpticalModel, build
+from train.model.optical import OpticalModel, build
 
 pytestmark = pytest.mark.usefixtures("one_process")
 
@@ -54,33 +52,6 @@ def test_a_count_of_image_tokens_that_does_not_fit_the_page_is_refused(model, pa
     pages.tokens[0, 25] = model.image_token
     with pytest.raises(RuntimeError, match="<image> tokens and vision tokens differ"):
         model(pages)
-
-
-def test_decoding_with_the_cache_equals_the_full_forward_at_every_step(model, pages) -> None:
-    model.eval()
-    pages.padding = torch.zeros_like(pages.padding)
-    prompt = copy.copy(pages)
-    prompt.tokens, prompt.positions = pages.tokens[:, :24], pages.positions[:, :24]
-    prompt.padding = pages.padding[:, :24]
-    expected = model(pages).logits
-    cache = DecodingCache(rows=2, length=32)
-    steps = [model.prefill(prompt, cache)]
-    for position in range(24, 32):
-        steps.append(model.decode_step(pages.tokens[:, position], cache))
-    torch.testing.assert_close(torch.stack(steps, dim=1), expected[:, 23:], rtol=1e-5, atol=1e-5)
-
-
-def test_a_full_cache_says_so(model, pages) -> None:
-    model.eval()
-    cache = DecodingCache(rows=2, length=32)
-    model.prefill(pages, cache)
-    with pytest.raises(ValueError, match="cache for 2 rows of 32 positions"):
-        model.decode_step(pages.tokens[:, 0], cache)
-
-
-def test_decoding_in_training_mode_says_what_to_do(model, pages) -> None:
-    with pytest.raises(RuntimeError, match=r"model.eval\(\)"):
-        model.prefill(pages, DecodingCache(rows=2, length=32))
 
 
 def test_padding_changes_nothing_before_it(model, pages) -> None:
