@@ -5,7 +5,7 @@ copy.
 import textwrap
 from collections.abc import Sequence
 
-from conf import schema as schemas
+from conf.comments import option_comments
 from conf.compose import Composer
 
 FLAGS = {
@@ -25,7 +25,7 @@ def help_text(program: str, composer: Composer, description: str, examples: Sequ
     ]
     if groups := _groups(composer):
         blocks.append("Groups (* is taken when you say nothing):\n" + _table(groups))
-    blocks.append("Options (`--cfg job` shows every value):\n" + _table(_options(composer)))
+    blocks.append("Options (`--cfg job` shows the values):\n" + _table(_options(composer)))
     blocks.append(
         "Flags:\n" + _table({flag: text.replace("PROGRAM", program) for flag, text in FLAGS.items()})
     )
@@ -52,21 +52,18 @@ def _groups(composer: Composer) -> dict[str, str]:
 
 
 def _options(composer: Composer) -> dict[str, str]:
-    """Section → the options in it; the options without a section come first."""
-    sections: dict[str, list[str]] = {"": []}
-    for path in schemas.option_paths(composer.schema):
-        section, _, name = path.rpartition(".")
-        if path != "overrides":  # a record of what was typed, not a choice
-            sections.setdefault(section + "." if section else "", []).append(name)
-    return {section: " ".join(names) for section, names in sections.items() if names}
+    """Option → what it is for; without the record of what was typed."""
+    found = option_comments(composer.schema)
+    found.pop("overrides", None)
+    return found
 
 
 def _table(rows: dict[str, str]) -> str:
     """Two columns; the second is wrapped at 110 characters."""
-    width = min(28, max(len(left) for left in rows)) + 4
+    width = min(36, max(len(left) for left in rows)) + 4
     lines = []
     for left, right in rows.items():
         wrapped = textwrap.wrap(right, 110 - width, break_long_words=False, break_on_hyphens=False) or [""]
-        lines.append(f"  {left}".ljust(width) + wrapped[0])
+        lines.append((f"  {left} ".ljust(width) + wrapped[0]).rstrip())
         lines += [" " * width + line for line in wrapped[1:]]
     return "\n".join(lines)

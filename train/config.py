@@ -20,7 +20,7 @@ class EncoderConfig:
     `patch` mean nothing.
     """
 
-    kind: str = "optical"
+    kind: str = "optical"  # or a baseline over the page's text: "mean_pool" | "convolution" | "truncation"
     image_size: int = 128  # pixels a side of the square view
     patch: int = 8  # pixels a side of one patch; a vision token covers 4 x 4 patches
     window_width: int = 64

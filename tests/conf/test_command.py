@@ -131,13 +131,13 @@ def test_help_tells_what_groups_options_and_examples_there_are(capsys: pytest.Ca
         "Trains.",
         "stage",
         "encoder  pretrain*",
-        "optim.",
-        "warmup_steps",
+        "optim.warmup_steps",
+        "of `lr`, at the end of the cosine",
         "--cfg job",
         "stage=encoder",
     ):
         assert part in text
-    assert "overrides" not in text
+    assert "  overrides" not in text
 
 
 def test_cfg_job_prints_yaml_that_would_run(capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,7 +35,7 @@ class GenerateConfig:
     top_p: float = 1.0  # tokens are drawn from the likeliest ones that have this probability together
     seed: int = 0  # of what is drawn
     no_repeat: str = (
-        "none"  # a preset of NO_REPEAT, "20" (n-grams of 20 tokens, anywhere), or "20/50" (in the last 50)
+        "none"  # "none", the release's "image", "pdf" or "eval", "20" (n-grams of 20 tokens, anywhere), or "20/50" (in the last 50)
     )
     no_repeat_allowed: list[str] = field(default_factory=lambda: ["<td>", "</td>"])  # may repeat: empty cells
     cache: str = "auto"  # keys and values: "auto" (as the weights) | "bf16" | "int8"
