@@ -7,6 +7,8 @@ from typing import Any
 from omegaconf import MISSING
 
 from conf.errors import ConfigError
+from data_pipeline.errors import UserError
+from train.find_run import locate
 
 DTYPES = ("as_stored", "bf16", "fp32")
 MODEL_TYPES = ("unlimited_ocr", "deepseek_vl_v2")  # transformers; the release's own code and vLLM
@@ -23,7 +25,7 @@ class ConvertConfig:
     dtype: str = "as_stored"  # of the released tensors: "as_stored" | "bf16" | "fp32"
     shard_size: float = 5.0  # GB of a released file at most
     model_type: str | None = (
-        None  # in config.json, for whom it is: a word of MODEL_TYPES, or null = as it came
+        None  # in config.json: unlimited_ocr (transformers), deepseek_vl_v2 (release, vLLM); null = as it came
     )
 
     def __init__(self, **settings: Any) -> None:
@@ -52,11 +54,11 @@ def check(config: ConvertConfig) -> None:
                 f"dtype={config.dtype} is for writing released tensors; reading keeps theirs: leave it out (training has "
                 "engine.precision)"
             )
-    elif not is_run(config.source):
-        raise ConfigError(
-            f"from={config.source}: neither released weights (no *.safetensors there) nor a run (no config.yaml with "
-            "checkpoints there)"
-        )
+    else:
+        try:
+            locate(config.source, "from")
+        except UserError as error:
+            raise ConfigError(f"{error}; nor are there released weights (*.safetensors)") from None
     target = Path(config.to)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConfigError(f"to={config.to} exists and is not empty: choose another folder")
@@ -65,8 +67,3 @@ def check(config: ConvertConfig) -> None:
 def is_released(folder: Path) -> bool:
     """Whether a folder holds released weights: safetensors files, or their index."""
     return any(folder.glob("*.safetensors")) or any(folder.glob("*.safetensors.index.json"))
-
-
-def is_run(folder: Path) -> bool:
-    """Whether a folder is a run, its checkpoints folder, or one checkpoint in that."""
-    return any((place / "config.yaml").is_file() for place in (folder, *folder.resolve().parents[:2]))

@@ -61,7 +61,7 @@ def write_released(config: ConvertConfig, working: Path) -> list[str]:
     Process groups must exist. Raises UserError for a model that the release cannot express.
     """
     notes: list[str] = []
-    source = _source(config.source)
+    source = _source(config.source, notes)
     wanted = FORMATS.get(config.dtype)
     planned = _planned(source, wanted, notes)
     _require_space(working, planned)
@@ -80,8 +80,9 @@ def write_released(config: ConvertConfig, working: Path) -> list[str]:
     return notes
 
 
-def _source(path: Path) -> _Source:
+def _source(path: Path, notes: list[str]) -> _Source:
     found = locate(path, "from")
+    notes += [choice] if (choice := found.choice("from")) else []
     config = read_config(found.folder / "config.yaml")
     refuse_what_the_release_cannot_say(config.model)
     folder = checkpoint.require(found.checkpoints)

@@ -81,7 +81,7 @@ def test_a_failed_conversion_leaves_nothing_behind(
 
 def test_help_and_mistakes_are_answered_without_torch() -> None:
     for typed, code, said in (
-        (["--help"], 0, "from to dtype shard_size model_type"),
+        (["--help"], 0, "deepseek_vl_v2"),
         (["to=x"], 2, "from is not set"),
         (["from=nowhere", "to=x"], 2, "no such folder"),
     ):

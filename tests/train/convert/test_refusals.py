@@ -232,7 +232,7 @@ def test_what_is_wrong_with_the_settings_is_found_before_anything_is_read(tmp_pa
         (settings(source, used), "exists and is not empty"),
         (settings(source, used / "file"), "exists and is not empty"),
         (settings(tmp_path / "no", empty), "no such folder"),
-        (settings(empty, tmp_path / "new"), "neither released weights .* nor a run"),
+        (settings(empty, tmp_path / "new"), "no run here .* nor are there released weights"),
         (settings(source, tmp_path / "new", dtype="int4"), "dtype=int4: choose"),
         (settings(source, tmp_path / "new", dtype="bf16"), "reading keeps theirs"),
         (settings(source, tmp_path / "new", shard_size=0.0), "must be above 0"),
