@@ -44,6 +44,7 @@ def write(
             "encoder": trained.config.model.encoder.kind,
             "main_mode": result.main,
             "modes_read": [row["mode"] for row in result.modes],
+            "modes_trained": list(trained.config.data.modes),
             "bin_edges": result.edges,
             "pages_outside_bins": result.outside,
             "curve": result.curve,
@@ -142,6 +143,11 @@ def _notes(content: dict[str, Any], config: EvaluateConfig, others: list[dict[st
         notes.append(
             f"This model sees no picture: its encoder ({content['encoder']}) shortens the page's own text to as many vectors "
             "as the picture has vision tokens."
+        )
+    unseen = [mode for mode in content["modes_read"] if mode not in content["modes_trained"]]
+    if unseen:
+        notes.append(
+            f"The run was trained in mode {', '.join(content['modes_trained'])}; {', '.join(unseen)} it had never seen."
         )
     if config.no_repeat != "none":
         notes.append(f"Decoding was helped by a rule against repetition (no_repeat={config.no_repeat}).")

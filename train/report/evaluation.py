@@ -15,6 +15,7 @@ from train.report.reading import LEGEND, reading_cards
 from train.report.summary import best_row, headline
 
 PERCENT, RATE, PLAIN = "percent", "rate", "plain"
+LONG = 14  # rows of a table that is folded away
 Column = tuple[str, str, str]  # key of a row, title, how it is written
 METRICS: tuple[Column, ...] = (
     ("precision", "precision", PERCENT),
@@ -108,8 +109,8 @@ def forgetting_section(content: Content) -> str:
     titles, rows = _rows(content["modes"], (("mode", "mode", PLAIN), *_sizes(), *METRICS, *FLOORS))
     return section(
         "The forgetting curve",
-        f"The same {content['modes'][0]['pages']} pages, shown at each resolution: the fewer vision tokens they get, the "
-        "more the text in them blurs.",
+        f"The same {content['modes'][0]['pages']} pages, shown with ever fewer vision tokens, as memories that fade: how much "
+        "of them can still be read.",
         panels + table(titles, rows),
     )
 
@@ -204,8 +205,15 @@ def _curve(content: Content, others: Sequence[Content], panel: Panel) -> str:
         "The compression curve",
         f"Pages by how many text tokens they hold, counted with {content['tokenizer']['name']}.{beside} The floors say what "
         "the same model scores without the right page.",
-        f'<figure class="chart">{panel_figure(panel)}</figure>{table(titles, cells)}',
+        f'<figure class="chart">{panel_figure(panel)}</figure>{_folded(table(titles, cells), len(cells))}',
     )
+
+
+def _folded(shown: str, rows: int) -> str:
+    """A long table, folded away until it is asked for."""
+    if rows <= LONG:
+        return shown
+    return f"<details><summary>All {rows} rows, with their pages and intervals</summary>{shown}</details>"
 
 
 def _benchmarks(content: Content) -> str:
