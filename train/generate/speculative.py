@@ -92,8 +92,8 @@ class Lookup:
         if start is None or count < 1:
             trust.note(row, 0)
             return []
-        for place in range(start, start + count):  # beyond the end goes on with what is proposed: a loop goes round
-            ids.append(ids[place])
+        for place in range(start, start + count):
+            ids.append(ids[place])  # beyond the end it goes on with what is proposed: a loop goes round
         trust.note(row, count)
         return ids[-count:]
 

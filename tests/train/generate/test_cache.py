@@ -30,7 +30,9 @@ def test_rows_hold_what_was_put_at_their_places(kept_as: str) -> None:
     """Also after some of it was taken back, row by row, and written again."""
     cache = cache_of(kept_as)
     wanted = [torch.zeros(ROWS, HEADS, ROOM, WIDTH) for _ in range(2)]
-    for turn, (positions, held) in enumerate([(4, [4, 2, 3]), (1, [5, 3, 3]), (3, [8, 4, 6]), (4, [12, 8, 10])]):
+    for turn, (positions, held) in enumerate(
+        [(4, [4, 2, 3]), (1, [5, 3, 3]), (3, [8, 4, 6]), (4, [12, 8, 10])]
+    ):
         starts = cache.lengths
         new = numbers(positions, 2 * turn), numbers(positions, 2 * turn + 1)
         places = cache.next_places(positions)
@@ -90,7 +92,9 @@ def test_a_small_cache_moves_the_logits_little(one_process, kept_as: str, bound:
     caches = [decoder.cache(3), decoder.cache(3, kept_as)]
     for cache in caches:
         decoder.prefill(embedded(model, batch), lengths, cache)
-    exact, rounded = (torch.cat([decoder.step(part, cache) for part in later.split(1, 1)], 1) for cache in caches)
+    exact, rounded = (
+        torch.cat([decoder.step(part, cache) for part in later.split(1, 1)], 1) for cache in caches
+    )
     error = ((rounded - exact).abs().max() / exact.abs().max()).item()
     assert 0 < error <= bound, error
 

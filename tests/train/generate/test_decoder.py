@@ -34,7 +34,9 @@ def expected(model: OpticalModel, batch, later: torch.Tensor) -> list[torch.Tens
     more = model.decoder.embedding(input_ids=later, position_ids=later)  # [n, B, D]
     for row, length in enumerate(lengths.tolist()):
         whole = torch.cat([joint[:length, row], more[:, row]])[:, None]
-        logits = model.decoder(None, None, None, decoder_input=whole, padding_mask=torch.zeros(1, len(whole)).bool())
+        logits = model.decoder(
+            None, None, None, decoder_input=whole, padding_mask=torch.zeros(1, len(whole)).bool()
+        )
         found.append(logits[0, length - 1 :])
     return found
 

@@ -23,4 +23,4 @@ def alone() -> dict[str, Any]:
 @pytest.mark.parametrize("case", CASES)
 def test_texts_equal_those_of_one_process(ranks, alone, case: str) -> None:
     assert all(rank[case] == alone[case] for rank in ranks)
-    assert len({tuple(row) for row in alone[case][1]}) == 6
+    assert len({tuple(row) for row in alone[case]}) == len(alone[case])
