@@ -106,8 +106,8 @@ def model_and_objective(config: Config) -> tuple:
     return model, objective
 
 
-def pages(config: Config, rows: int, count: int) -> list:
-    """`count` micro-batches of `rows` pages with 400 letters each."""
+def pages(config: Config, rows: int, count: int, letters: int = 400) -> list:
+    """`count` micro-batches of `rows` pages of noise with random letters, as many as there is room for."""
     import numpy as np
 
     from data_pipeline.batch import Collator
@@ -119,7 +119,7 @@ def pages(config: Config, rows: int, count: int) -> list:
 
     generator, size = np.random.default_rng(0), mode_of(config.data.modes[0]).size
     collator = Collator(load_tokenizer(config.data.tokenizer), batch_spec(config))
-    letters = min(400, config.data.max_length // 2)
+    letters = min(letters, config.data.max_length // 2)
 
     def record(index: int) -> Record:
         text = bytes(generator.integers(97, 123, letters).tolist()).decode()

@@ -64,13 +64,6 @@ def peer(model: ModelConfig, image_token: int, weights: Mapping[str, torch.Tenso
     return theirs.train()
 
 
-def fresh(model: ModelConfig, image_token: int, dtype: torch.dtype, device: torch.device) -> Any:
-    """Theirs with random weights, in training mode."""
-    from transformers.models.unlimited_ocr.modeling_unlimited_ocr import UnlimitedOcrForConditionalGeneration
-
-    return UnlimitedOcrForConditionalGeneration(configuration(model, image_token)).to(device, dtype).train()
-
-
 def configuration(model: ModelConfig, image_token: int) -> Any:
     """Their configuration of a model of ours. Their sliding window covers every row."""
     from transformers.models.unlimited_ocr.configuration_unlimited_ocr import UnlimitedOcrConfig

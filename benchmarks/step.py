@@ -1,29 +1,33 @@
 """Our training step against transformers' `unlimited_ocr` with torch's AdamW and clip_grad_norm_.
 
-The same weights, pages, labels and loss (next token alone), one process. The two take turns, so that a machine that grows
-slower or faster meanwhile does so for both; of each pair of steps the ratio is taken. A large matrix product, timed between
-them, says what the cores (or the GPU) could do at best. Peak memory is that of two child processes, above what their imports
-take. On a GPU: bf16, and frozen parts count as they are computed, forward only.
+The same weights, pages, labels and loss (next token alone), each in a process of its own, as `python -m train` would start
+ours and a script of a few lines theirs. They take turns, so that a machine that grows slower or faster meanwhile does so for
+both; of each pair of steps the ratio is taken. A product of large matrices says what the cores, or the GPU, could do at best
+with our settings. Memory is the peak of either process above what its imports take. On a GPU: bf16; frozen parts count as
+they are computed, forward only.
 
     python -m benchmarks.step                                 # model small, 2 pages a step
     OMP_NUM_THREADS=1 python -m benchmarks.step --model tiny --rows 32 --steps 60
     python -m benchmarks.step --frozen                        # windowed branch and compressor as in the paper's second stage
+    python -m benchmarks.step --our-settings                  # theirs, too, gets our settings of torch (parallel/cpu_settings.py)
 """
 
 import argparse
 import json
 import statistics
-import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 
-from benchmarks.engine_overhead import measured
-from benchmarks.trainers import Trainer, ceiling, configured, memory_of, start_alone, trainer
+from benchmarks.turns import Turn
 
 TARGETS = {"tiny": 2.0, "small": 1.2}  # steps of ours in the time of one of theirs, at least
 MEMORY_TARGET = 0.7  # peak of ours over peak of theirs, at most
+UNCOUNTED = 3  # first pairs of steps
 CHECKED = 5  # first steps, whose losses must be the same; later ones drift apart as rounding adds up
-TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}  # relative
+TOLERANCE = 1e-4  # relative; in bf16, on a GPU, 100 times as much
+NAMES = ("ours", "theirs")
 
 
 def main() -> None:
@@ -33,78 +37,77 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2, help="pages in a step")
     parser.add_argument("--steps", type=int, default=20, help="pairs of steps that are measured")
     parser.add_argument("--frozen", action="store_true", help="freeze what conf/stage/pretrain.yaml freezes")
-    parser.add_argument("--memory-of", choices=["ours", "theirs", "both", "none"], default="both", help="whose peak memory to measure; with a name, nothing else is done")
+    parser.add_argument("--our-settings", action="store_true", help="give theirs our settings of torch")
     options = parser.parse_args()
-    config = configured(options.model, options.frozen)
-    if options.memory_of in ("ours", "theirs"):
-        print(json.dumps(memory_of(options.memory_of, config, options.rows)))
-        return
-    with start_alone():
-        ours, theirs = (trainer(name, config, options.rows) for name in ("ours", "theirs"))
-        top = ceiling(config.engine.precision)
-        mine, others, best = measured([ours.step, theirs.step, top.step], options.steps)
-        checked(ours.losses, theirs.losses, TOLERANCE[config.engine.precision])
-        flops = [ours.flops(), theirs.flops()]
-    figures = summary(ours, mine, others, flops, top.work / statistics.median(best))
-    if options.memory_of == "both":
-        figures["memory"] = {name: child(name) for name in ("ours", "theirs")}
-        figures["memory_ratio"] = figures["memory"]["ours"] / figures["memory"]["theirs"]
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measured(options, f"{folder}/weights")
     report(options, figures)
 
 
-def checked(ours: Sequence[float], theirs: Sequence[float], tolerance: float) -> None:
+def measured(options: argparse.Namespace, weights: str) -> dict:
+    """The figures of a run, in seconds, bytes and FLOPs and their ratios."""
+    arguments = ["--weights", weights, "--model", options.model, "--rows", str(options.rows)]
+    arguments += [flag for flag, given in (("--frozen", options.frozen), ("--our-settings", options.our_settings)) if given]
+    with ExitStack() as stack:
+        # one after the other: theirs reads the weights that ours has written
+        both = [stack.enter_context(Turn("benchmarks.trainers", [name, *arguments])) for name in NAMES]
+        answers: list[list[dict]] = [[], []]
+        for pair in range(UNCOUNTED + options.steps):
+            for which in (0, 1) if pair % 2 else (1, 0):
+                answers[which].append(both[which].ask("step"))
+        memory = [one.ask("memory") for one in both]
+        work, top = [one.ask("flops") for one in both], both[0].ask("ceiling")
+        tokens = both[0].ask("tokens")
+    losses = [[answer["loss"] for answer in given] for given in answers]
+    check(*losses)
+    seconds = [[answer["seconds"] for answer in given[UNCOUNTED:]] for given in answers]
+    low, middle, high = statistics.quantiles([other / own for own, other in zip(*seconds)], n=4)
+    each = [statistics.median(given) for given in seconds]
+    return {
+        "ratio": middle,
+        "quartiles": [low, high],
+        "seconds": each,
+        "tokens_per_second": tokens / each[0],
+        "gigaflop": [one / 1e9 for one in work],
+        "ceiling_gigaflops": top / 1e9,
+        "share_of_ceiling": [one / own / top for one, own in zip(work, each)],
+        "memory_mib": [one / 2**20 for one in memory],
+        "memory_ratio": memory[0] / memory[1],
+        "losses": [losses[0][0], losses[0][-1]],
+        **surroundings(),
+    }
+
+
+def check(ours: Sequence[float], theirs: Sequence[float]) -> None:
     """Exits where the two did not compute the same thing."""
+    import torch
+
+    tolerance = TOLERANCE * (100 if torch.cuda.is_available() else 1)
     for number, (mine, other) in enumerate(list(zip(ours, theirs))[:CHECKED]):
         if not abs(mine - other) <= tolerance * abs(other):
             sys.exit(f"step {number}: our loss is {mine}, theirs {other}; the two are not the same model")
 
 
-def summary(
-    ours: Trainer, mine: Sequence[float], others: Sequence[float], flops: Sequence[float], top: float
-) -> dict:
-    """The figures of a run, in seconds, FLOPs and their ratios."""
+def surroundings() -> dict[str, str]:
+    """What it was measured on."""
     import torch
 
     from train.stage import device_name
 
-    seconds = [statistics.median(mine), statistics.median(others)]
-    low, middle, high = statistics.quantiles([other / own for own, other in zip(mine, others)], n=4)
-    return {
-        "ratio": middle,
-        "quartiles": [low, high],
-        "steps_per_second": [1 / each for each in seconds],
-        "tokens_per_second": ours.tokens / seconds[0],
-        "teraflop": [each / 1e12 for each in flops],
-        "ceiling_teraflops": top / 1e12,
-        "share_of_ceiling": [work / each / top for work, each in zip(flops, seconds)],
-        "losses": [ours.losses[0], ours.losses[-1]],
-        "device": device_name(),
-        "torch": torch.__version__,
-    }
-
-
-def child(name: str) -> float:
-    """Peak bytes of one of the two, alone in a process."""
-    command = [sys.executable, "-m", "benchmarks.step", *sys.argv[1:], "--memory-of", name]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return float(json.loads(told.splitlines()[-1]))
+    return {"device": device_name(), "torch": torch.__version__}
 
 
 def report(options: argparse.Namespace, figures: dict) -> None:
-    """Prints what was found, and what it was measured on."""
-    low, high = figures["quartiles"]
-    rates, shares = figures["steps_per_second"], figures["share_of_ceiling"]
-    target = TARGETS.get(options.model)
+    """Prints what was found."""
+    target, (low, high) = TARGETS.get(options.model), figures["quartiles"]
+    mine, other = figures["seconds"]
     print(
-        f"{rates[0]:.3f} steps/s, transformers {rates[1]:.3f}: {figures['ratio']:.3f} times as fast (quartiles {low:.3f} to "
+        f"{1 / mine:.3f} steps/s, transformers {1 / other:.3f}: {figures['ratio']:.3f} times as fast (quartiles {low:.3f} to "
         f"{high:.3f}, {options.steps} pairs{f'; target {target}' if target else ''}), {figures['tokens_per_second']:.0f} tokens/s"
     )
-    print(
-        f"of {figures['ceiling_teraflops']:.3f} TFLOP/s of a large matrix product: {shares[0]:.0%}, transformers {shares[1]:.0%}"
-    )
-    if "memory" in figures:
-        mine, other = (figures["memory"][name] / 2**20 for name in ("ours", "theirs"))
-        print(f"peak memory {mine:.0f} MiB, transformers {other:.0f} MiB: {figures['memory_ratio']:.3f} (target {MEMORY_TARGET})")
+    shares, (own, peer) = figures["share_of_ceiling"], figures["memory_mib"]
+    print(f"of {figures['ceiling_gigaflops']:.0f} GFLOP/s of a product of large matrices: {shares[0]:.0%}, transformers {shares[1]:.0%}")
+    print(f"peak memory {own:.0f} MiB, transformers {peer:.0f} MiB: {figures['memory_ratio']:.3f} (target {MEMORY_TARGET})")
     print(f"model {options.model}, {options.rows} pages a step, {figures['device']}")
     print(json.dumps({**vars(options), **figures}))
 

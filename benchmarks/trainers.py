@@ -1,40 +1,66 @@
-"""The two training steps that `benchmarks.step` compares: ours through the engine, theirs in torch alone."""
+"""The two training steps that `benchmarks.step` compares, each alone in a process: ours through the engine, theirs in torch
+alone. `python -m benchmarks.trainers ours|theirs …` answers `benchmarks.turns`.
+"""
 
+import argparse
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from benchmarks.turns import serve
 from conf.compose import compose
 from train.config import Config
 
 RATE = "1.0e-4"  # small enough that rounding does not grow into another run within a few steps
+LETTERS = 8  # of text to a vision token; the smoke recipe has pages with 4 and with 8
+PRODUCTS = 5  # of large matrices, in one timing
 
 
-@dataclass
-class Trainer:
-    """One of the two. step: makes one, and notes its loss in `losses`. tokens: with a label, in a step."""
+def main() -> None:
+    """Makes one of the two, and a step whenever the parent asks."""
+    options = parser().parse_args()
+    config = configured(options.model, options.frozen)
+    import torch
 
-    step: Callable[[], None]
-    tokens: int
-    losses: list[float] = field(default_factory=list)
+    for imported in ("transformers.models.unlimited_ocr.modeling_unlimited_ocr", "parallel.engine", "train.stage"):
+        import_module(imported)  # here, so that what they take is no part of what the model takes
+    before = resident("VmRSS")
+    settings = started() if options.name == "ours" or options.our_settings else nullcontext()
+    with settings:
+        batch = pages(config, options.rows)
+        make = ours if options.name == "ours" else theirs
+        step = make(config, batch, Path(options.weights))
 
-    def flops(self) -> float:
-        """Of the matrix products of one more step."""
-        from torch.utils.flop_counter import FlopCounterMode
+        def timed() -> dict[str, float]:
+            began = time.perf_counter()
+            loss = step()
+            synchronize()
+            return {"seconds": time.perf_counter() - began, "loss": loss}
 
-        with FlopCounterMode(display=False, custom_mapping=uncounted_kernels()) as counter:
-            self.step()
-        return float(counter.get_total_flops())
+        serve(
+            {
+                "step": timed,
+                "flops": lambda: flops(step),
+                "ceiling": lambda: ceiling(config.engine.precision),
+                "tokens": lambda: int(batch.weights()["tokens"]),
+                "memory": lambda: torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resident("VmHWM") - before,
+            }
+        )
 
 
-@dataclass(frozen=True)
-class Ceiling:
-    """A large matrix product, again and again, and its FLOPs."""
-
-    step: Callable[[], None]
-    work: float
+def parser() -> argparse.ArgumentParser:
+    """What both processes are told."""
+    made = argparse.ArgumentParser(description=__doc__)
+    made.add_argument("name", choices=["ours", "theirs"])
+    made.add_argument("--weights", required=True, help="file of our weights: ours writes it, theirs reads it")
+    made.add_argument("--model", default="small")
+    made.add_argument("--rows", type=int, default=2)
+    made.add_argument("--frozen", action="store_true")
+    made.add_argument("--our-settings", action="store_true")
+    return made
 
 
 def configured(model: str, frozen: bool) -> Config:
@@ -48,8 +74,8 @@ def configured(model: str, frozen: bool) -> Config:
 
 
 @contextmanager
-def start_alone() -> Iterator[None]:
-    """Process groups of this process alone."""
+def started() -> Iterator[None]:
+    """A process as `python -m train` starts it, alone."""
     from parallel.topology import Topology, start, stop
 
     start(Topology(), seed=0)
@@ -59,45 +85,46 @@ def start_alone() -> Iterator[None]:
         stop()
 
 
-def trainer(name: str, config: Config, rows: int, alone: bool = False) -> Trainer:
-    """"ours" or "theirs", with the same pages and from the same weights; `alone`, theirs gets weights of its own, so that
-    ours is never in its process."""
-    from benchmarks.engine_overhead import pages
+def pages(config: Config, rows: int) -> Any:
+    """A micro-batch of pages of noise with random letters."""
+    from benchmarks.engine_overhead import pages as noise
+    from data_pipeline.resolution import mode_of, vision_tokens
 
-    batch = pages(config, rows, 1)[0]
-    tokens = int(batch.weights()["tokens"])
-    made = Trainer(lambda: None, tokens)
-    made.step = _ours(config, batch, made.losses) if name == "ours" else _theirs(config, batch, made.losses, alone)
-    return made
+    mode, patch = mode_of(config.data.modes[0]), config.model.encoder.patch
+    return noise(config, rows, 1, LETTERS * vision_tokens(mode, patch))[0]
 
 
-def _ours(config: Config, batch: Any, losses: list[float]) -> Callable[[], None]:
+def ours(config: Config, batch: Any, weights: Path) -> Callable[[], float]:
+    """A step as the training loop makes it; returns the loss."""
+    import torch
+
+    from parallel.device import device
     from parallel.engine import Engine
     from parallel.topology import Topology
+    from train.model.optical import build
     from train.objective import NextToken
     from train.optimizer import adamw, parameter_groups
     from train.parameters import freeze
     from train.stage import options_of
 
-    model = _model(config)
+    precision = config.engine.precision
+    model = build(config.model, _image(config), config.parallel, precision=precision, device=device(), seed=0)
+    torch.save(model.state_dict(), weights)
     freeze(model, config.stage.frozen)
     groups = parameter_groups(model, config.optim.weight_decay)
     engine = Engine(model, groups, adamw(config.optim), NextToken(), Topology(), options_of(config))
     engine.set_learning_rate(config.optim.lr)
-    return lambda: losses.append(engine.train_step([batch]).loss)
+    return lambda: engine.train_step([batch]).loss
 
 
-def _theirs(config: Config, batch: Any, losses: list[float], alone: bool) -> Callable[[], None]:
-    """As the model's own documentation would have one train it: labels to the model, no cache."""
+def theirs(config: Config, batch: Any, weights: Path) -> Callable[[], float]:
+    """A step as their documentation would have one train it: labels to the model, no cache."""
     import torch
 
-    from benchmarks.peer import fresh, peer
-    from parallel.device import device
+    from benchmarks.peer import peer
     from train.optimizer import parameter_groups
 
-    image = _image(config)
-    dtype = torch.bfloat16 if config.engine.precision == "bf16" else torch.float32
-    model = fresh(config.model, image, dtype, device()) if alone else peer(config.model, image, _model(config).state_dict())
+    model = peer(config.model, _image(config), torch.load(weights, mmap=True))
     if config.stage.frozen:
         model.model.vision_tower.sam_encoder.requires_grad_(False)
     groups = [{key: group[key] for key in ("params", "weight_decay")} for group in parameter_groups(model, config.optim.weight_decay)]
@@ -106,23 +133,16 @@ def _theirs(config: Config, batch: Any, losses: list[float], alone: bool) -> Cal
     optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=tuple(optim.betas), eps=optim.eps, fused=True)
     labels = batch.labels.roll(1, 1)  # the model itself compares each position with the label that follows it
 
-    def step() -> None:
+    def step() -> float:
         pixels = batch.views[0].to(model.dtype).div_(127.5).sub_(1.0)
         loss = model(input_ids=batch.tokens, pixel_values=pixels, labels=labels, use_cache=False).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, config.engine.clip)
         optimizer.step()
         optimizer.zero_grad()
-        losses.append(float(loss.detach()))
+        return float(loss.detach())
 
     return step
-
-
-def _model(config: Config) -> Any:
-    from parallel.device import device
-    from train.model.optical import build
-
-    return build(config.model, _image(config), config.parallel, precision=config.engine.precision, device=device(), seed=0)
 
 
 def _image(config: Config) -> int:
@@ -131,8 +151,8 @@ def _image(config: Config) -> int:
     return load_tokenizer(config.data.tokenizer).image
 
 
-def ceiling(precision: str) -> Ceiling:
-    """One product of 2048 x 2048 matrices on a CPU, 8192 on a GPU."""
+def ceiling(precision: str) -> float:
+    """FLOP/s of a product of large matrices: 2048 x 2048 on a CPU, 8192 on a GPU."""
     import torch
 
     from parallel.device import device
@@ -140,19 +160,20 @@ def ceiling(precision: str) -> Ceiling:
     side = 8192 if torch.cuda.is_available() else 2048
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     first, second = (torch.randn(side, side, device=device(), dtype=dtype) for _ in range(2))
-    out = torch.empty_like(first)
-    def step() -> None:
-        torch.mm(first, second, out=out)
+    best = 0.0
+    for _ in range(PRODUCTS):
+        synchronize()
+        began = time.perf_counter()
+        torch.mm(first, second)
+        synchronize()
+        best = max(best, 2.0 * side**3 / (time.perf_counter() - began))
+    return best
 
-    return Ceiling(step, 2.0 * side**3)
 
-
-def uncounted_kernels() -> dict[Any, Any]:
-    """What torch's counter passes over: attention and grouped products of the CPU."""
+def flops(step: Callable[[], float]) -> float:
+    """Of the matrix products, attention's too, of one more step."""
     import torch
-    from torch.utils.flop_counter import sdpa_backward_flop_count, sdpa_flop_count
-
-    aten = torch.ops.aten
+    from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
     def attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
         return sdpa_flop_count(query, key, value)
@@ -160,27 +181,29 @@ def uncounted_kernels() -> dict[Any, Any]:
     def backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
         return sdpa_backward_flop_count(gradient, query, key, value)
 
-    return {
+    aten = torch.ops.aten
+    passed_over = {
         aten._scaled_dot_product_flash_attention_for_cpu: attention,
         aten._scaled_dot_product_flash_attention_for_cpu_backward: backward,
     }
+    with FlopCounterMode(display=False, custom_mapping=passed_over) as counter:
+        step()
+    return float(counter.get_total_flops())
 
 
-def memory_of(name: str, config: Config, rows: int) -> float:
-    """Peak bytes of three steps, above what is taken before there is a model. On a CPU: resident bytes of the process."""
+def synchronize() -> None:
+    """Waits for the GPU, where there is one."""
     import torch
 
-    import train.stage  # noqa: F401
-
-    before = _resident("VmRSS")
-    with start_alone() if name == "ours" else nullcontext():
-        made = trainer(name, config, rows, alone=True)
-        for _ in range(3):
-            made.step()
-    return float(torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else _resident("VmHWM") - before
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
-def _resident(what: str) -> float:
+def resident(what: str) -> float:
     """VmRSS, bytes of this process in memory, or VmHWM, the most there ever were."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024.0 * float(next(line for line in lines if line.startswith(what)).split()[1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,11 +1,10 @@
 """The device of this process, and how many threads it may use."""
 
-import contextlib
-import ctypes
 import os
 
 import torch
 
+from parallel import cpu_settings
 from parallel.errors import ParallelError
 
 _LOCAL_RANK = 0
@@ -31,22 +30,11 @@ def use_device(local_rank: int, world: int) -> torch.device:
         _LOCAL_RANK = local_rank
         torch.cuda.set_device(local_rank)
         return device()
-    _keep_freed_memory()
+    cpu_settings.apply()
     if "OMP_NUM_THREADS" not in os.environ:
         neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", world))
         torch.set_num_threads(max(1, _cores() // neighbours))
     return device()
-
-
-def _keep_freed_memory() -> None:
-    """Tells glibc to use freed memory again instead of giving it back: a step frees and takes the same large tensors, and
-    each new page costs a page fault (docs/journal.md). CUDA's tensors have an allocator that does so.
-    """
-    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(mmap_max, 0)
-        libc.mallopt(trim_threshold, 2**31 - 1)
 
 
 def _cores() -> int:

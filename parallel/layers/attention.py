@@ -1,15 +1,18 @@
-"""Attention by torch's scaled_dot_product_attention: no L x L matrix is kept for the backward pass.
+"""Attention by torch's scaled_dot_product_attention, or on a CPU by `cpu_attention`: no L x L matrix is kept for the
+backward pass.
 
 Shapes: B batch, L length, D width, N heads of this rank, H head width.
 """
 
 from collections.abc import Callable
+from functools import lru_cache, partial
 
 import torch
 import torch.nn.functional as F
 from megatron.core.transformer.enums import AttnMaskType
 from megatron.core.transformer.transformer_config import TransformerConfig
 
+from parallel.layers import cpu_attention
 from parallel.layers.linear import linear_pair, splits
 from parallel.layers.module import Module
 
@@ -34,18 +37,50 @@ class Attention(Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, L, D] -> [B, L, D]."""
-        return self.attend(x)
+        return self.proj(_over_heads(self.projected(x)))
 
-    def attend(self, x_BLD: torch.Tensor, bias: Bias | None = None) -> torch.Tensor:
-        """`forward` with a `bias`: from the unscaled queries [B, N, L, H], what is added to the scores [B,
-        N, L, L].
-        """
+    def projected(self, x_BLD: torch.Tensor) -> torch.Tensor:
+        """Queries, keys and values of this rank's heads, [B, L, N, 3, H]."""
         batch, length, _ = x_BLD.shape
-        qkv = self.qkv(x_BLD).view(batch, length, -1, 3, self.head_width)
-        q_BNLH, k_BNLH, v_BNLH = qkv.permute(3, 0, 2, 1, 4).unbind(0)
+        return self.qkv(x_BLD).view(batch, length, -1, 3, self.head_width)
+
+    def on_square(self, x_BLD: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        """`forward` for the positions of a square, row by row, with learned vectors for the offsets between them.
+
+        rows, columns: [2 S - 1, H] for a square of S x S; the scores of query i get its product with number
+        i - j + S - 1 of each, for a key j rows (columns) further on.
+        """
+        qkv = self.projected(x_BLD)
+        if cpu_attention.takes(qkv):
+            return self.proj(cpu_attention.square_attention(qkv, rows, columns))
+        return self.proj(_over_heads(qkv, partial(_offset_scores, rows, columns)))
+
+
+def _over_heads(qkv: torch.Tensor, bias: Bias | None = None) -> torch.Tensor:
+    """[B, L, N, 3, H] -> [B, L, N * H]. bias: from the queries [B, N, L, H], what is added to the scores."""
+    q_BNLH, k_BNLH, v_BNLH = qkv.permute(3, 0, 2, 1, 4).unbind(0)
+    if bias is None and cpu_attention.takes(qkv):
+        out = cpu_attention.short_attention(q_BNLH, k_BNLH, v_BNLH, False, None)
+    else:
         scores = None if bias is None else bias(q_BNLH)
         out = F.scaled_dot_product_attention(q_BNLH, k_BNLH, v_BNLH, attn_mask=scores)
-        return self.proj(out.transpose(1, 2).reshape(batch, length, -1))
+    return out.transpose(1, 2).flatten(2)
+
+
+def _offset_scores(rows: torch.Tensor, columns: torch.Tensor, q_BNLH: torch.Tensor) -> torch.Tensor:
+    """What the offsets between positions add to the scores, [B, N, L, L], from unscaled queries."""
+    side = rows.shape[0] // 2 + 1
+    q, places = q_BNLH.unflatten(2, (side, side)), _offsets(side, rows.device)
+    vertical = torch.einsum("bnhwc,hkc->bnhwk", q, rows[places])
+    horizontal = torch.einsum("bnhwc,wkc->bnhwk", q, columns[places])
+    return (vertical.unsqueeze(-1) + horizontal.unsqueeze(-2)).flatten(4).flatten(2, 3)
+
+
+@lru_cache(maxsize=32)
+def _offsets(side: int, device: torch.device) -> torch.Tensor:
+    """Number of the vector for query i and key j: i - j + side - 1."""
+    steps = torch.arange(side, device=device)
+    return steps[:, None] - steps[None, :] + side - 1
 
 
 class CausalAttentionCore(torch.nn.Module):
@@ -81,8 +116,15 @@ class CausalAttentionCore(torch.nn.Module):
         packed_seq_params: object | None = None,
     ) -> torch.Tensor:
         """[L, B, N, H] each (key and value may be longer) -> [L, B, N * H]."""
-        q_BNLH, k_BNLH, v_BNLH = (x.permute(1, 2, 0, 3) for x in (query, key, value))
         causal = (attn_mask_type or self.mask_type) == AttnMaskType.causal
+        alike = query.shape == key.shape
+        if causal and alike and len(query) > cpu_attention.SHORT and cpu_attention.takes(query):
+            scale = query.shape[-1] ** -0.5 if self.scale is None else self.scale
+            return cpu_attention.causal_attention(query, key, value, scale)
+        q_BNLH, k_BNLH, v_BNLH = (x.permute(1, 2, 0, 3) for x in (query, key, value))
+        if alike and cpu_attention.takes(query):
+            out = cpu_attention.short_attention(q_BNLH, k_BNLH, v_BNLH, causal, self.scale)
+            return out.permute(2, 0, 1, 3).flatten(2)
         grouped = q_BNLH.shape[1] != k_BNLH.shape[1]
         out = F.scaled_dot_product_attention(
             q_BNLH, k_BNLH, v_BNLH, is_causal=causal, scale=self.scale, enable_gqa=grouped

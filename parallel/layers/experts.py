@@ -7,11 +7,13 @@ Shapes: E local experts, F expert features, D width, T tokens routed to this ran
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from megatron.core.dist_checkpointing import ShardedTensor
 from megatron.core.process_groups_config import ProcessGroupCollection
 from megatron.core.transformer.module import MegatronModule
 from megatron.core.transformer.transformer_config import TransformerConfig
+
+from parallel.layers.activations import swiglu, swiglu_gradients
+from parallel.layers.products import Groups
 
 
 class Experts(MegatronModule):
@@ -52,15 +54,21 @@ class Experts(MegatronModule):
             parameter.partition_dim, parameter.partition_stride = 0, 1  # type: ignore[attr-defined]
 
     def forward(
-        self, hidden: torch.Tensor, tokens_per_expert: torch.Tensor, probs: torch.Tensor
+        self,
+        hidden: torch.Tensor,
+        tokens_per_expert: torch.Tensor,
+        probs: torch.Tensor,
+        places: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, None]:
-        """hidden [T, D] sorted by expert, tokens_per_expert [E], probs [T] routing weights -> ([T, D]
-        weighted, no bias).
+        """Rows sorted by expert, tokens_per_expert [E] of them, with routing weights probs [R] -> (weighted, no bias).
+
+        hidden: the rows, [R, D], and the result is as many; or with `places` [R], the tokens [T, D], of which row r is
+        number places[r], and the result is the sum of each token's rows, [T, D].
         """
-        ends = tokens_per_expert.cumsum(0).to(device=hidden.device, dtype=torch.int32)
-        gate, up = F.grouped_mm(hidden, self.fc1.transpose(1, 2), offs=ends).chunk(2, -1)
-        active = (F.silu(gate) * up * probs.unsqueeze(-1)).to(hidden.dtype)
-        return F.grouped_mm(active, self.fc2.transpose(1, 2), offs=ends), None
+        groups = Groups(tokens_per_expert.to(hidden.device))
+        if places is None:
+            places = torch.arange(hidden.shape[0], device=hidden.device)
+        return _SwiGLUExperts.apply(hidden, probs, self.fc1, self.fc2, groups, places), None
 
     def backward_dw(self) -> None:
         """Weight gradients are never delayed here; megatron-core's schedules ask."""
@@ -84,3 +92,42 @@ class Experts(MegatronModule):
             )
             for name in ("fc1", "fc2")
         }
+
+
+class _SwiGLUExperts(torch.autograd.Function):
+    """fc2(silu(gate) * up * weight) with gate and up of fc1, for each row by its expert. What it keeps of a row is the
+    result of fc1; the rest is made again in backward.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_TD: torch.Tensor,
+        probs_R: torch.Tensor,
+        fc1: torch.Tensor,
+        fc2: torch.Tensor,
+        groups: Groups,
+        places_R: torch.Tensor,
+    ) -> torch.Tensor:
+        inner = groups.times(hidden_TD.index_select(0, places_R), fc1.transpose(1, 2))
+        active = swiglu(inner).mul_(probs_R.unsqueeze(-1))
+        out = groups.times(active, fc2.transpose(1, 2))
+        ctx.save_for_backward(hidden_TD, probs_R, fc1, fc2, inner, places_R)
+        ctx.groups = groups
+        return torch.zeros_like(hidden_TD).index_add_(0, places_R, out)
+
+    @staticmethod
+    def backward(ctx: Any, gradient_TD: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+        hidden_TD, probs_R, fc1, fc2, inner, places_R = ctx.saved_tensors
+        groups, weights = ctx.groups, probs_R.unsqueeze(-1)
+        rows = gradient_TD.index_select(0, places_R)
+        active = swiglu(inner)
+        g_active = groups.times(rows, fc2)
+        g_probs = (g_active * active).sum(-1).to(probs_R.dtype)
+        g_fc2 = groups.outer(rows, active.mul_(weights)) if ctx.needs_input_grad[3] else None
+        g_inner = swiglu_gradients(inner, g_active.mul_(weights))
+        g_fc1 = groups.outer(g_inner, hidden_TD.index_select(0, places_R)) if ctx.needs_input_grad[2] else None
+        g_hidden = None
+        if ctx.needs_input_grad[0]:
+            g_hidden = torch.zeros_like(hidden_TD).index_add_(0, places_R, groups.times(g_inner, fc1))
+        return g_hidden, g_probs, g_fc1, g_fc2, None, None

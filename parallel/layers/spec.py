@@ -1,12 +1,16 @@
 """megatron-core's own decoder layers with our norm, attention core, router and experts put in."""
 
+from types import SimpleNamespace
+
 from megatron.core.models.gpt.gpt_layer_specs import get_gpt_decoder_block_spec
 from megatron.core.transformer.moe.moe_layer import MoESubmodules
 from megatron.core.transformer.transformer_block import TransformerBlockSubmodules
 from megatron.core.transformer.transformer_config import TransformerConfig
 
+from parallel.layers.activations import SwiGLU
 from parallel.layers.attention import CausalAttentionCore
 from parallel.layers.experts import Experts
+from parallel.layers.mixture import MixtureOfExperts
 from parallel.layers.norm import Norm
 from parallel.layers.router import Router
 
@@ -24,4 +28,9 @@ def decoder_spec(config: TransformerConfig, vp_stage: int | None = None) -> Tran
         parts = getattr(mlp, "submodules", None) or mlp.keywords["submodules"]
         if isinstance(parts, MoESubmodules):
             parts.experts, parts.router = Experts, Router
+            parts.shared_experts.submodules.activation_func = SwiGLU
+            # Not a ModuleSpec: of those megatron-core warns when it does not know the class.
+            layer.submodules.mlp = SimpleNamespace(module=MixtureOfExperts, submodules=parts)
+        else:
+            parts.activation_func = SwiGLU
     return spec

@@ -70,6 +70,35 @@ def test_experts_equal_a_loop_and_idle_ones_get_zero_gradients(config, groups) -
         assert not parameter.grad[idle].any()
 
 
+def test_experts_look_up_the_tokens_of_their_rows_and_add_up_what_they_make_of_each(config, groups) -> None:
+    from parallel.layers import Experts
+
+    experts = filled(Experts(6, config, pg_collection=groups))
+    counts, places = torch.tensor([3, 0, 4, 1, 0, 2]), torch.tensor([0, 2, 4, 0, 1, 2, 3, 4, 1, 3])
+    hidden, probs = torch.randn(5, 16, requires_grad=True), torch.rand(10, requires_grad=True)
+    rows, _ = experts(hidden[places], counts, probs)
+    expected = torch.zeros(5, 16).index_add(0, places, rows)
+    found, _ = experts(hidden, counts, probs, places)
+    torch.testing.assert_close(found, expected)
+    inputs, weights = (hidden, probs, experts.fc1, experts.fc2), torch.linspace(-1, 1, 80).view(5, 16)
+    for one, other in zip(*(torch.autograd.grad((out * weights).sum(), inputs) for out in (found, expected))):
+        torch.testing.assert_close(one, other)
+
+
+def test_swiglu_keeps_its_input_only_and_has_the_right_gradient(config) -> None:
+    from parallel.layers.activations import SwiGLU
+
+    halves = torch.randn(7, 10, requires_grad=True)
+    gate, up = halves.chunk(2, -1)
+    expected = F.silu(gate) * up
+    found = SwiGLU(config)(halves)
+    torch.testing.assert_close(found, expected)
+    assert [tensor.shape for tensor in found.grad_fn.saved_tensors] == [halves.shape]
+    weights = torch.linspace(-1, 1, 35).view(7, 5)
+    grads = [torch.autograd.grad((out * weights).sum(), halves)[0] for out in (found, expected)]
+    torch.testing.assert_close(*grads)
+
+
 def test_experts_with_no_token_at_all_get_gradients(config, groups) -> None:
     from parallel.layers import Experts
 

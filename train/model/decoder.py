@@ -42,6 +42,7 @@ def transformer_config(
         layernorm_epsilon=decoder.norm_eps,
         gated_linear_unit=True,
         activation_func=F.silu,
+        use_te_activation_func=True,  # megatron-core's name for: of the layer's spec, which is ours
         add_bias_linear=False,
         hidden_dropout=0.0,
         attention_dropout=0.0,

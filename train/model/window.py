@@ -5,8 +5,6 @@ Shapes: V views, S pixels a side, G patches a side, D width, N heads, L position
 channels. Source: "Segment Anything" (ViT-B image encoder), as DeepSeek-OCR uses it.
 """
 
-from functools import lru_cache, partial
-
 import torch
 import torch.nn.functional as F
 from megatron.core.transformer.transformer_config import TransformerConfig
@@ -102,18 +100,11 @@ class RelativeAttention(Attention):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, G, G, D] -> [B, G, G, D], B windows or pages."""
-        return self.attend(x.flatten(1, 2), partial(self.position_bias, x.shape[1])).view(x.shape)
-
-    def position_bias(self, side: int, q_BNLH: torch.Tensor) -> torch.Tensor:
-        """What the offsets between positions add to the scores, [B, N, L, L], from unscaled queries."""
-        q = q_BNLH.unflatten(2, (side, side))
-        rows_kk, columns_kk = (
-            offset_vectors(shared_by_heads(table) if self.split else table, side)
+        rows, columns = (
+            offset_vectors(shared_by_heads(table) if self.split else table, x.shape[1])
             for table in (self.rel_pos_h, self.rel_pos_w)
         )
-        vertical = torch.einsum("bnhwc,hkc->bnhwk", q, rows_kk)
-        horizontal = torch.einsum("bnhwc,wkc->bnhwk", q, columns_kk)
-        return (vertical.unsqueeze(-1) + horizontal.unsqueeze(-2)).flatten(4).flatten(2, 3)
+        return self.on_square(x.flatten(1, 2), rows, columns).view(x.shape)
 
 
 class Neck(Module):
@@ -174,18 +165,7 @@ def stretched(table_1GGD: torch.Tensor, grid: int) -> torch.Tensor:
 
 
 def offset_vectors(table: torch.Tensor, side: int) -> torch.Tensor:
-    """Relative-position table [rows, H] -> [side, side, H], the vector of query i and key j; resized
-    linearly to 2 * side - 1 rows.
-    """
-    if table.shape[0] != 2 * side - 1:
-        table = (
-            F.interpolate(table.float().t()[None], size=2 * side - 1, mode="linear")[0].t().to(table.dtype)
-        )
-    return table[_offsets(side, table.device)]
-
-
-@lru_cache(maxsize=32)
-def _offsets(side: int, device: torch.device) -> torch.Tensor:
-    """Row of the table for query i and key j: i - j + side - 1."""
-    steps = torch.arange(side, device=device)
-    return steps[:, None] - steps[None, :] + side - 1
+    """Relative-position table [rows, H], resized linearly to [2 * side - 1, H]: the vectors of all offsets."""
+    if table.shape[0] == 2 * side - 1:
+        return table
+    return F.interpolate(table.float().t()[None], size=2 * side - 1, mode="linear")[0].t().to(table.dtype)

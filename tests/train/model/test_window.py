@@ -20,12 +20,11 @@ def test_what_fills_up_the_last_window_is_zero() -> None:
     assert torch.equal(windows[2, :, 4:], torch.zeros(6, 2, 1))
 
 
-def test_offset_vectors_depend_on_the_distance_alone() -> None:
+def test_offset_vectors_are_left_alone_at_their_own_size_and_resized_at_others() -> None:
     table = torch.arange(7.0)[:, None]  # offsets -3..3
-    vectors = offset_vectors(table, 4)[..., 0]
-    for query in range(4):
-        for key in range(4):
-            assert vectors[query, key] == query - key + 3
+    assert offset_vectors(table, 4) is table
+    resized = offset_vectors(table, 8)[:, 0]
+    assert len(resized) == 15 and torch.allclose(resized, -resized.flip(0) + 6) and (resized.diff() >= 0).all()
 
 
 def test_position_table_is_left_alone_at_its_own_size() -> None:

@@ -1,0 +1,83 @@
+"""How torch uses a CPU: settings that change how fast results come, not what they are. Figures: docs/journal.md.
+
+* Matrix products in fp32 by oneDNN instead of MKL on AMD's processors: MKL leaves half of their AVX-512 unused. torch
+  reaches oneDNN by `fp32_precision="bf16"`, which permits reduced precision where the processor has a unit for it (AMX).
+  Those of AMD have none, and the products stay exact to fp32; that is checked before it is relied on.
+* Large tensors in huge pages: a step takes and frees the same ones, and each new small page costs a page fault.
+"""
+
+import contextlib
+import ctypes
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+EXACT = 1e-5  # relative error that a product in fp32 stays below, and one in bf16 does not
+_KEPT_KERNELS = "256"  # oneDNN makes a kernel for every shape and keeps it, 0.7 MB each; a step has about 60 shapes
+
+
+def apply() -> None:
+    """Puts the settings in place; as early as possible, before torch makes its first tensor."""
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KEPT_KERNELS)
+    _keep_small_freed_memory()
+    if _gains_by_onednn():
+        _products("bf16")
+        if not _exact():
+            _products("none")
+
+
+def by_onednn() -> bool:
+    """Whether matrix products in fp32 go to oneDNN."""
+    return _onednn().fp32_precision == "bf16"
+
+
+@contextlib.contextmanager
+def products_of_any_shape() -> Iterator[None]:
+    """Inside, matrix products are MKL's, which needs no kernel for each shape: for shapes that do not come again."""
+    if not by_onednn():
+        yield
+        return
+    _products("none")
+    try:
+        yield
+    finally:
+        _products("bf16")
+
+
+def _products(precision: str) -> None:
+    _onednn().fp32_precision = precision
+
+
+def _onednn() -> Any:
+    return torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+
+
+def _gains_by_onednn() -> bool:
+    with contextlib.suppress(OSError):
+        amd = "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
+        return amd and torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return False
+
+
+def _exact() -> bool:
+    """Whether products, plain and batched, are those of fp32 as they are now computed."""
+    generator = torch.Generator().manual_seed(0)
+    first, second = (torch.randn(2, 256, 256, generator=generator) for _ in range(2))
+    wanted = first.double() @ second.double()
+    found = (first @ second, torch.stack([first[0] @ second[0], first[1] @ second[1]]))
+    return all(float((product - wanted).abs().max() / wanted.abs().max()) < EXACT for product in found)
+
+
+def _keep_small_freed_memory() -> None:
+    """Tells glibc to use freed memory again instead of giving it back, but for tensors so large that huge pages make new
+    memory cheap: those would leave holes that nothing else fits.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(mmap_threshold, 32 * 2**20)  # the largest that glibc takes
+        libc.mallopt(trim_threshold, 2**31 - 1)
