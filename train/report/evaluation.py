@@ -1,51 +1,31 @@
-"""The report of an evaluation alone, without the run that trained the model; parts of it are in the run's report, too."""
+"""The report of an evaluation alone, without the run that trained the model."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from train.report.curve import curve_table
 from train.report.facts import git_revision, machine_kind, versions, without_paths
-from train.report.figures import Content, Row, by_mode, forgetting_panels
+from train.report.figures import Content, Row, by_mode
 from train.report.html import document, facts, guide, header, section, table, tiles
 from train.report.plot import Panel, panel_figure
-from train.report.reading import LEGEND, reading_cards
+from train.report.sections import forgetting_section, samples_section
 from train.report.summary import best_row, headline
+from train.report.tables import (
+    DOCUMENT,
+    FLOORS,
+    FOX,
+    METRICS,
+    PLAIN,
+    RATE,
+    SIZES,
+    Column,
+    cells_of,
+    interval_of,
+)
 
-PERCENT, RATE, PLAIN = "percent", "rate", "plain"
 LONG = 14  # rows of a table that is folded away
-Column = tuple[str, str, str]  # key of a row, title, how it is written
-METRICS: tuple[Column, ...] = (
-    ("precision", "precision", PERCENT),
-    ("word_precision", "word precision", PERCENT),
-    ("character_error_rate", "CER", RATE),
-    ("word_error_rate", "WER", RATE),
-    ("repetition_rate", "pages that loop", PERCENT),
-)
-FLOORS: tuple[Column, ...] = (
-    ("precision_shuffled", "another page", PERCENT),
-    ("precision_blank", "blank page", PERCENT),
-    ("precision_random_text", "random text", PERCENT),
-)
-FOX: tuple[Column, ...] = (
-    ("fox_precision", "precision", PERCENT),
-    ("fox_published_precision", "precision as published", PERCENT),
-    ("fox_f_measure", "F", PERCENT),
-    ("fox_bleu", "BLEU", PERCENT),
-    ("fox_published_bleu", "BLEU as published", PERCENT),
-    ("fox_meteor", "METEOR", PERCENT),
-    ("fox_published_meteor", "METEOR as published", PERCENT),
-)
-DOCUMENT: tuple[Column, ...] = (
-    ("document_text_edit", "text edit", RATE),
-    ("document_formula_edit", "formula edit", RATE),
-    ("document_table_edit", "table edit", RATE),
-    ("document_table_teds", "table TEDS", PERCENT),
-    ("document_table_teds_structure", "TEDS-S", PERCENT),
-    ("document_order_edit", "order edit", RATE),
-)
 GUIDE = (
     (
         "Precision",
@@ -99,45 +79,6 @@ def render_evaluation(
     )
 
 
-def forgetting_section(content: Content) -> str:
-    """The same pages in several modes; nothing where there is one."""
-    if len(content.get("modes", ())) < 2:
-        return ""
-    panels = "".join(
-        f'<figure class="chart">{panel_figure(panel)}</figure>' for panel in forgetting_panels(content)
-    )
-    titles, rows = _rows(content["modes"], (("mode", "mode", PLAIN), *_sizes(), *METRICS, *FLOORS))
-    return section(
-        "The forgetting curve",
-        f"The same {content['modes'][0]['pages']} pages, shown with ever fewer vision tokens, as memories that fade: how much "
-        "of them can still be read.",
-        panels + table(titles, rows),
-    )
-
-
-def samples_section(content: Mapping[str, Any], folder: Path) -> str:
-    """Pages beside what was read from them; `folder` is what their paths are relative to."""
-    samples = content.get("samples", [])
-    if not samples:
-        return ""
-    prose = [sample for sample in samples if not sample.get("random")]
-    random = [
-        {**sample, "source": "", "choice": f"{sample['choice']} · {sample['source']}"}
-        for sample in samples
-        if sample.get("random")
-    ]
-    titles = {
-        row["source"]: f"{row['source']}: {row['bytes_per_vision_token']:.1f} bytes per vision token"
-        for row in reversed(content["curve"])
-    }
-    body = LEGEND + reading_cards(prose, folder, titles)
-    if random:
-        body += reading_cards(
-            random, folder, {"": "Random text: no sentence to lean on, so only reading helps"}
-        )
-    return section("Pages, and what was read from them", content.get("sample_choice", ""), body)
-
-
 def _lede(content: Content) -> str:
     data, modes = content["data"], content["modes"]
     kinds = {
@@ -169,7 +110,7 @@ def _left_out(content: Content) -> str:
 def _tiles(content: Content) -> str:
     row = best_row(content["curve"])
     entries = [
-        (f"{100 * row['precision']:.1f} %", "precision", f"{_interval(row, 'precision')}{row['pages']} pages of {row['source']}"),
+        (f"{100 * row['precision']:.1f} %", "precision", f"{interval_of(row, 'precision')}{row['pages']} pages of {row['source']}"),
         (f"{row['compression']:.1f}", "text tokens per vision token", f"{row['bytes_per_vision_token']:.1f} bytes"),
         (f"{100 * row['character_error_rate']:.1f} %", "character error rate", f"words: {100 * row['word_error_rate']:.1f} %"),
     ]  # fmt: skip
@@ -195,11 +136,11 @@ def _curve(content: Content, others: Sequence[Content], panel: Panel) -> str:
     columns: list[Column] = [
         ("bin", "text tokens", PLAIN),
         *((("mode", "mode", PLAIN),) if several else ()),
-        *_sizes(),
+        *SIZES,
     ]
     for other in others:
         rows += [{**row, "bin": f"{other['name']}: {row['low']}–{row['high'] - 1}"} for row in other["bins"]]
-    titles, cells = _rows(rows, (*columns, *METRICS, *FLOORS))
+    titles, cells = cells_of(rows, (*columns, *METRICS, *FLOORS))
     beside = f" Beside it: {', '.join(str(other['name']) for other in others)}." if others else ""
     return section(
         "The compression curve",
@@ -221,7 +162,7 @@ def _benchmarks(content: Content) -> str:
     found = ""
     if "fox_precision" in content["modes"][0]:
         rows = [{**row, "bin": f"{row['low']}–{row['high'] - 1}"} for row in content["bins"]]
-        titles, cells = _rows(
+        titles, cells = cells_of(
             rows, (("bin", "text tokens", PLAIN), ("mode", "mode", PLAIN), ("pages", "pages", PLAIN), *FOX)
         )
         found += section(
@@ -230,7 +171,7 @@ def _benchmarks(content: Content) -> str:
             table(titles, cells),
         )
     if content["overall"]:
-        titles, cells = _rows(
+        titles, cells = cells_of(
             content["modes"], (("mode", "mode", PLAIN), ("pages", "pages", PLAIN), *DOCUMENT)
         )
         overall: tuple[Column, ...] = (
@@ -240,7 +181,7 @@ def _benchmarks(content: Content) -> str:
         found += section(
             "OmniDocBench's measures",
             "Block by block, matched as the benchmark does. Without CDM, which renders formulas.",
-            table(titles, cells) + table(*_rows(content["overall"], overall)),
+            table(titles, cells) + table(*cells_of(content["overall"], overall)),
         )
     return found
 
@@ -264,7 +205,7 @@ def _groups(content: Content) -> str:
 def _bars(rows: Iterable[Row], name: str) -> str:
     items = "".join(
         f'<li><span>{escape(str(row[name]))}</span><i style="--share:{row["precision"]:.3f}"></i>'
-        f"<b>{100 * row['precision']:.1f} % <small>{escape(_interval(row, 'precision'))}{row['pages']} pages</small></b></li>"
+        f"<b>{100 * row['precision']:.1f} % <small>{escape(interval_of(row, 'precision'))}{row['pages']} pages</small></b></li>"
         for row in rows
     )
     return f'<ul class="bars measured">{items}</ul>'
@@ -300,40 +241,3 @@ def _about(content: Content) -> str:
     notes = "".join(f"<li>{escape(without_paths(note))}</li>" for note in content["notes"])
     body = f'<ul class="guide">{notes}</ul>{guide(GUIDE)}{facts((name, without_paths(value)) for name, value in pairs)}'
     return section("Reading this honestly", "", body)
-
-
-def _sizes() -> tuple[Column, ...]:
-    return (
-        ("pages", "pages", PLAIN),
-        ("vision_tokens", "vision tokens", "number"),
-        ("text_tokens", "text tokens, mean", "number"),
-        ("compression", "compression", "ratio"),
-    )
-
-
-def _rows(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[list[str], list[list[str]]]:
-    """Titles and cells of the columns that any row has a figure for."""
-    kept = [column for column in columns if any(row.get(column[0]) is not None for row in rows)]
-    return [title for _, title, _ in kept], [[_cell(row, key, form) for key, _, form in kept] for row in rows]
-
-
-def _cell(row: Row, key: str, form: str) -> str:
-    value = row.get(key)
-    if value is None:
-        return "–"
-    if form == PLAIN:
-        return str(value)
-    if form == "number":
-        return f"{value:.1f}".removesuffix(".0")
-    if form == "ratio":
-        return f"{value:.1f} ×" if value >= 1 else f"{value:.2f} ×"
-    bounds = row.get(f"{key}_interval")
-    scale, digits = {PERCENT: (100, 1), RATE: (1, 3), "hundred": (1, 1)}[form]
-    pages = row.get(f"{key}_pages")
-    between = f" ({scale * bounds[0]:.{digits}f}–{scale * bounds[1]:.{digits}f})" if bounds else ""
-    return f"{scale * value:.{digits}f}{between}" + (f", {pages} p." if pages else "")
-
-
-def _interval(row: Row, key: str) -> str:
-    bounds = row.get(f"{key}_interval")
-    return f"95 %: {100 * bounds[0]:.0f}–{100 * bounds[1]:.0f}, " if bounds else ""

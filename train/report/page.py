@@ -8,12 +8,12 @@ from typing import Any
 
 from train.monitor import duration
 from train.report.curve import BYTES_PER_REFERENCE_TOKEN, curve_figure, curve_table, reference_ratio
-from train.report.evaluation import forgetting_section, samples_section
 from train.report.facts import without_paths
 from train.report.html import document, guide, header, section, tiles
 from train.report.learning import learning_figures
 from train.report.run import EVALUATION, Run
 from train.report.run_section import run_section
+from train.report.sections import forgetting_section, samples_section
 from train.report.summary import best_row
 from train.report.svg import short
 
