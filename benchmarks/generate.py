@@ -3,6 +3,7 @@
 Each is in a process of its own, as `python -m train.generate` would start ours and a script of a few lines theirs. They take
 turns, so that a machine that grows slower or faster meanwhile does so for both; of each pair of texts the ratio is taken.
 Seconds are those of the whole call, pages included; "after the first id" is what remains without a call for one id alone.
+Processor time is the same comparison by how long the processor worked: for machines that do other things meanwhile.
 Memory is the peak of either process above what its imports take. The weights are random, so what is looked up is found more
 often than in a real text: those rows show what a pass costs, not what it saves.
 
@@ -50,7 +51,7 @@ def measured(options: argparse.Namespace, batch: int) -> dict[str, Any]:
         own, other = (
             stack.enter_context(Turn("benchmarks.readers", [name, *arguments])) for name in ("ours", "theirs")
         )
-        seconds: dict[str, list[float]] = {}
+        seconds: dict[str, dict[str, list[float]]] = {"seconds": {}, "processor": {}}
         for number in range(-1, options.rounds):  # the first round is not counted
             turns = [("theirs greedy", other, "greedy"), ("theirs first", other, "first")]
             turns += [(name, own, name) for name in ("first", *OPTIONS)]
@@ -60,16 +61,21 @@ def measured(options: argparse.Namespace, batch: int) -> dict[str, Any]:
             if number == 0:
                 memory = own.ask("memory"), other.ask("memory")
             for name, answer in answers.items():
-                if number >= 0:
-                    seconds.setdefault(name, []).append(answer["seconds"])
+                for kind, given in seconds.items():
+                    if number >= 0:
+                        given.setdefault(name, []).append(answer[kind])
             agreed = {name: share_of_agreement(answers[name]["ids"], wanted) for name in OPTIONS}
     return figures_of(seconds, memory, agreed, batch * options.tokens)
 
 
 def figures_of(
-    seconds: dict[str, list[float]], memory: tuple[float, float], agreed: dict[str, float], tokens: int
+    taken: dict[str, dict[str, list[float]]],
+    memory: tuple[float, float],
+    agreed: dict[str, float],
+    tokens: int,
 ) -> dict[str, Any]:
     """Tokens a second and ratios to theirs."""
+    seconds, processor = taken["seconds"], taken["processor"]
 
     def rest(whole: str, first: str) -> list[float]:
         return [one - two for one, two in zip(seconds[whole], seconds[first])]
@@ -79,6 +85,7 @@ def figures_of(
         name: {
             "tokens_per_second": tokens / statistics.median(seconds[name]),
             "ratio": quartiles(theirs, seconds[name]),
+            "processor_ratio": quartiles(processor["theirs greedy"], processor[name]),
             "ratio_after_first": quartiles(theirs_rest, rest(name, "first")),
             "same_ids": agreed[name],
         }
@@ -128,7 +135,8 @@ def report(options: argparse.Namespace, batch: int, found: dict[str, Any]) -> No
         target = f"; target {TARGET}" if name == "greedy" else ""
         print(
             f"  {name:10} {row['tokens_per_second']:7.0f} tokens/s: {middle:.2f} times as fast (quartiles {low:.2f} to "
-            f"{high:.2f}{target}), after the first id {row['ratio_after_first'][1]:.2f}; {row['same_ids']:.1%} the same ids"
+            f"{high:.2f}{target}), by processor time {row['processor_ratio'][1]:.2f}, after the first id "
+            f"{row['ratio_after_first'][1]:.2f}; {row['same_ids']:.1%} the same ids"
         )
     own, other = found["memory_mib"]
     print(f"  peak memory {own:.0f} MiB, transformers {other:.0f} MiB: {found['memory_ratio']:.2f}")

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.trainers import own_settings, resident, synchronize
 from benchmarks.turns import serve
 from train.config import Config
 
@@ -25,21 +24,13 @@ def main() -> None:
     """Makes one of the two, and reads the pages whenever the parent asks."""
     options = parser().parse_args()
     config = configured(options.model)
-    import torch
-    import transformers.models.unlimited_ocr.modeling_unlimited_ocr
+    import transformers.models.unlimited_ocr.modeling_unlimited_ocr  # noqa: F401
 
-    import train.generate.decoding
-    import train.stage  # noqa: F401
+    import train.generate.decoding  # noqa: F401
 
     before = resident("VmRSS")
-    if options.name == "theirs":
-        answers = theirs(config, options)
-    else:
-        with own_settings():
-            answers = ours(config, options)
-            serve(timed(answers) | {"memory": lambda: peak(before)})
-            return
-    serve(timed(answers) | {"memory": lambda: peak(before)})
+    made = ours if options.name == "ours" else theirs
+    serve(timed(made(config, options)) | {"memory": lambda: peak(before)})
 
 
 def peak(before: float) -> float:
@@ -47,6 +38,12 @@ def peak(before: float) -> float:
     import torch
 
     return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resident("VmHWM") - before
+
+
+def resident(what: str) -> float:
+    """VmRSS, bytes of this process in memory, or VmHWM, the most there ever were."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024.0 * float(next(line for line in lines if line.startswith(what)).split()[1])
 
 
 def parser() -> argparse.ArgumentParser:
@@ -69,14 +66,14 @@ def configured(model: str) -> Config:
 
 
 def timed(functions: dict[str, Callable[[], list[list[int]]]]) -> dict[str, Callable[[], dict[str, Any]]]:
-    """The functions, with how long each call took."""
+    """The functions, with how long each call took; "processor": how long the processor worked for it, whatever else it
+    did meanwhile.
+    """
 
     def run(function: Callable[[], list[list[int]]]) -> dict[str, Any]:
-        synchronize()
-        began = time.perf_counter()
-        ids = function()
-        synchronize()
-        return {"seconds": time.perf_counter() - began, "ids": ids}
+        began, worked = time.perf_counter(), time.process_time()
+        ids = function()  # lists: a GPU has done all
+        return {"seconds": time.perf_counter() - began, "processor": time.process_time() - worked, "ids": ids}
 
     return {name: lambda function=function: run(function) for name, function in functions.items()}  # type: ignore[misc]
 
@@ -86,10 +83,12 @@ def ours(config: Config, options: argparse.Namespace) -> dict[str, Callable[[], 
     import torch
 
     from parallel.device import device
+    from parallel.topology import Topology, start
     from train.generate.decoding import decode
     from train.generate.options import Decoding
     from train.model.optical import OpticalModel, build
 
+    start(Topology(), seed=0)  # with it come our settings of torch; they end with the process
     model = build(config.model, _tokenizer(config).image, device=device(), seed=0)
     assert isinstance(model, OpticalModel)
     awaken(model)

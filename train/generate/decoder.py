@@ -15,6 +15,7 @@ from megatron.core import parallel_state
 from torch import Tensor
 
 from data_pipeline.errors import UserError
+from parallel.cpu_settings import products_of_any_shape
 from train.generate.cache import Cache
 from train.generate.layers import Layer, Matrix, Norm, Pass, TensorRanks
 from train.model.optical import OpticalModel
@@ -60,8 +61,9 @@ class TextDecoder:
     @torch.inference_mode()
     def step(self, tokens_BQ: Tensor, cache: Cache) -> Tensor:
         """Reads Q more ids of each row, int64; logits after every one, [B, Q, T]."""
-        x_BQD = self._through(self._embedded(tokens_BQ), cache, fresh=False)
-        return self._logits(x_BQD.flatten(0, 1)).unflatten(0, tokens_BQ.shape)
+        with products_of_any_shape():  # each step reads more positions than the one before
+            x_BQD = self._through(self._embedded(tokens_BQ), cache, fresh=False)
+            return self._logits(x_BQD.flatten(0, 1)).unflatten(0, tokens_BQ.shape)
 
     def _turns(self, frequencies: Tensor) -> Tensor:
         """RoPE's cosines and signed sines, [2, length, 1, 2, H]; the last but one axis is queries, which are scaled here
