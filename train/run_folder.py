@@ -1,6 +1,6 @@
 """The files of a run folder: JSON that is never half written, and the rows of metrics.jsonl.
 
-runs/<name>/ of a recipe holds recipe.json, evaluation.json, report.html, report.json and one folder a stage;
+runs/<name>/ of a recipe holds recipe.json, evaluation/, report.html, report.json and one folder a stage;
 a stage's folder holds config.yaml, overrides.txt, metrics.jsonl (the truth), status.json and checkpoints/.
 """
 

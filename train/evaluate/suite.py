@@ -106,7 +106,9 @@ class Suite:
         began = time.monotonic()
         left_out = {f"{source.name}/{key}": why for source in sources for key, why in source.left_out.items()}
         sources = [self._fitting(source, modes, left_out) for source in sources]
-        counts = [self.measure.vocabulary.count(page.reference) for source in sources for page in source.pages]
+        counts = [
+            self.measure.vocabulary.count(page.reference) for source in sources for page in source.pages
+        ]
         edges = list(self.edges) or edges_by_quantiles(counts)
         check_bins(counts, edges)
         rounds: list[_Round] = []

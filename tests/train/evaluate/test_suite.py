@@ -83,7 +83,8 @@ def test_bins_hold_the_pages_of_their_lengths_and_nothing_else(evaluated: Case) 
     assert [(row["low"], row["high"]) for row in result.bins] == [(5, 7), (7, 20)]
     for row in result.bins:
         inside, random = (
-            [item for item in items if row["low"] <= len(item.target) < row["high"]] for items in (prose, lots)
+            [item for item in items if row["low"] <= len(item.target) < row["high"]]
+            for items in (prose, lots)
         )
         scores = [precision(item.target, oracle.said(item.pages[0])) for item in inside]
         assert row["pages"] == len(inside) and row["precision"] == pytest.approx(np.mean(scores))
@@ -147,8 +148,12 @@ def test_pages_that_do_not_fit_are_left_out_of_all_modes_or_named(
     source.pages[2] = type(source.pages[2])(**{**vars(source.pages[2]), "prompt": "x" * 60})
     result = suite([source], ["64", "32"], "64")
     assert result.modes[0]["pages"] == result.modes[1]["pages"] == 7
-    assert list(result.left_out) == [f"ratio-2/{prose[2].key}"] and "68 of the model's 48" in str(result.left_out)
-    with pytest.raises(UserError, match="none of its pages can be read in modes=.*'256'.*74 of the model's 48"):
+    assert list(result.left_out) == [f"ratio-2/{prose[2].key}"] and "68 of the model's 48" in str(
+        result.left_out
+    )
+    with pytest.raises(
+        UserError, match="none of its pages can be read in modes=.*'256'.*74 of the model's 48"
+    ):
         suite([source_of(folder)], ["256"], "256")
 
 
@@ -193,9 +198,7 @@ def measure(model: OpticalModel, folder: Path) -> dict[str, Any]:
     world = topology.environment()[1]
     suite = suite_of(model, folder / f"out-{world}", batch_size=2, rank=rank)
     result = suite([source_of(folder)], ["64"], "64")
-    quick = Probe(
-        model, {"ratio-2": folder / "ratio-2"}, Collator(TOKENIZER, SPEC), pages=8, batch_size=8
-    )()
+    quick = Probe(model, {"ratio-2": folder / "ratio-2"}, Collator(TOKENIZER, SPEC), pages=8, batch_size=8)()
     rows = {"curve": result.curve, "bins": result.bins, "modes": result.modes, "kinds": result.kinds}
     return rows | {"probe": quick, "texts": [sample.hypothesis for sample in result.samples]}
 

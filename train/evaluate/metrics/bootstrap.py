@@ -15,7 +15,7 @@ class Interval:
     high: float
 
     def bounds(self) -> list[float]:
-        """[low, high], as written in evaluation.json."""
+        """[low, high], as written in metrics.json."""
         return [self.low, self.high]
 
 
