@@ -13,14 +13,12 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from megatron.core.tensor_parallel import vocab_parallel_cross_entropy
 from torch import Tensor
 
 from data_pipeline.batch import MicroBatch
 from data_pipeline.record import IGNORE_GLYPH
+from parallel.layers import NO_LABEL
 from parallel.pipeline import StageOutput
-
-NO_LABEL = -100
 
 
 @dataclass(frozen=True)
@@ -45,12 +43,11 @@ class NextToken:
         gradient is that of the mean over the whole step however it is cut into micro-batches, pieces and ranks.
         """
         with_glyphs = self.patch_glyphs > 0 or self.token_glyphs > 0
-        output = module(with_noise(batch, self.input_noise), with_glyphs=with_glyphs)
+        output = module(with_noise(batch, self.input_noise), with_glyphs=with_glyphs, with_nats=True)
         loss = torch.zeros((), device=batch.labels.device)
         sums = {"loss": loss}
-        if output.logits is not None:
-            tokens = token_cross_entropy(output.logits, batch.labels).sum()
-            loss, sums["loss"] = tokens / normalizers["tokens"], tokens.detach()
+        if output.nats is not None:
+            loss, sums["loss"] = output.nats / normalizers["tokens"], output.nats.detach()
         for name, weight, logits in (
             ("patch_glyphs", self.patch_glyphs, output.patch_glyphs),
             ("token_glyphs", self.token_glyphs, output.token_glyphs),
@@ -80,14 +77,6 @@ def with_noise(batch: MicroBatch, share: float) -> MicroBatch:
         others = text[torch.randperm(len(text), generator=generator)]
         tokens[row, text] = torch.where(wrong.to(tokens.device), tokens[row, others], tokens[row, text])
     return replace(batch, tokens=tokens)
-
-
-def token_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """[B, L] nats, 0 where there is no label. logits [B, L, vocabulary or this tensor rank's part of it]."""
-    counted = labels != NO_LABEL
-    # megatron's function subtracts the maximum in place: it gets a copy in fp32.
-    losses = vocab_parallel_cross_entropy(logits.float().clone(), labels.masked_fill(~counted, 0))
-    return losses * counted
 
 
 def glyph_cross_entropy(maps: Sequence[Tensor], batch: MicroBatch) -> Tensor:

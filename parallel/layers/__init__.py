@@ -16,11 +16,13 @@ from parallel.layers.linear import (
 )
 from parallel.layers.module import Chunks, Module, ModuleList
 from parallel.layers.norm import LayerNorm, Norm
+from parallel.layers.output import NO_LABEL, OutputLayer
 from parallel.layers.recompute import Stacks, recomputed
 from parallel.layers.router import Router, sequence_balance_loss
 from parallel.layers.spec import decoder_spec
 
 __all__ = [
+    "NO_LABEL",
     "Attention",
     "CausalAttentionCore",
     "Chunks",
@@ -31,6 +33,7 @@ __all__ = [
     "Module",
     "ModuleList",
     "Norm",
+    "OutputLayer",
     "Router",
     "RowLinear",
     "Stacks",

@@ -54,7 +54,7 @@ class Groups:
     def _passes(self) -> tuple[tuple[list[_Block], contextlib.AbstractContextManager], ...]:
         """Blocks of fixed sizes, and what is left of each group, each with the products for it."""
         fixed, rest = self._cut
-        return (fixed, contextlib.nullcontext()), (rest, cpu_settings.products_of_any_shape())
+        return (fixed, cpu_settings.as_they_are()), (rest, cpu_settings.products_of_any_shape())
 
     @cached_property
     def _cut(self) -> tuple[list[_Block], list[_Block]]:

@@ -293,3 +293,25 @@ def test_core_attention_refuses_what_it_would_ignore(config) -> None:
     dropping.attention_dropout = 0.1
     with pytest.raises(ValueError, match="dropout"):
         CausalAttentionCore(dropping, 1, AttnMaskType.causal, "self")
+
+
+@pytest.mark.parametrize("labelled", ["some", "none", "all"])
+def test_the_output_layer_gives_the_loss_of_the_labelled_positions_alone(config, labelled: str, monkeypatch) -> None:
+    from parallel.layers import OutputLayer, output
+
+    monkeypatch.setattr(output, "_BLOCK", 64 * 50)  # several blocks, and a rest
+    layer = filled(OutputLayer(16, 50, config=config, init_method=config.init_method, bias=False))
+    torch.manual_seed(3)
+    hidden = torch.randn(60, 3, 16, requires_grad=True)
+    labels = torch.randint(0, 50, (3, 60))
+    if labelled != "all":
+        labels[:, : 20 if labelled == "some" else 60] = -100
+    logits = layer(hidden)[0].double().transpose(0, 1)
+    expected = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum")
+    found, _ = layer(hidden, labels=labels)
+    torch.testing.assert_close(found.double(), expected)
+    wanted = torch.autograd.grad(3 * expected, (hidden, layer.weight))
+    for one, other in zip(torch.autograd.grad(3 * found, (hidden, layer.weight)), wanted):
+        torch.testing.assert_close(one, other)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(hidden, labels=labels)[0].double(), expected)

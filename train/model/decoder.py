@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from megatron.core.models.gpt.gpt_model import GPTModel
 from megatron.core.transformer.transformer_config import TransformerConfig
 
-from parallel.layers import decoder_spec
+from parallel.layers import OutputLayer, decoder_spec
 from train.config import DecoderConfig, ModelConfig, ParallelConfig
 from train.model.placement import Part, parts
 
@@ -122,6 +122,8 @@ class Decoder(GPTModel):
             self.embedding.word_embeddings.weight.is_embedding_or_output_parameter = True
         if self.post_process and self.output_layer.weight is not None:
             self.output_layer.weight.is_embedding_or_output_parameter = True
+        if self.post_process:
+            self.output_layer.__class__ = OutputLayer  # megatron-core names the class it builds
         if not self.share_embeddings_and_output_weights:
             return
         if self.pre_process and self.post_process:
@@ -131,6 +133,13 @@ class Decoder(GPTModel):
             weight = self.shared_embedding_or_output_weight()
             weight.shared_embedding = True
             weight.shared = self.post_process  # counted once, on the embedding's stage
+
+    def _postprocess(self, hidden_states: torch.Tensor, labels: torch.Tensor | None = None, **options: Any) -> torch.Tensor:
+        """megatron-core's logits [B, L, T]; with labels [B, L] the sum of their losses, in nats."""
+        if labels is None or not self.post_process:
+            return super()._postprocess(hidden_states=hidden_states, labels=None, **options)
+        tied = self.shared_embedding_or_output_weight() if self.share_embeddings_and_output_weights else None
+        return self.output_layer(hidden_states, weight=tied, labels=labels)[0]
 
     def sharded_state_dict(
         self, prefix: str = "", sharded_offsets: tuple = (), metadata: dict[str, Any] | None = None

@@ -32,6 +32,7 @@ class Batch(Protocol):
     tokens: torch.Tensor  # int64 [B, L]
     positions: torch.Tensor  # int64 [B, L]
     padding: torch.Tensor  # bool [B, L], True where there is no token
+    labels: torch.Tensor  # int64 [B, L], the token that follows, NO_LABEL where no loss is wanted
     views: tuple[torch.Tensor, ...]  # stacks of one size each, uint8 [V, 3, S, S]
     layout: torch.Tensor  # int64, for each `<image>` token the row of `Vision.table` that stands there
     texts: torch.Tensor | None  # int64 [V of all stacks, T], what each view's page says, -1 beyond; baselines read it
@@ -39,13 +40,14 @@ class Batch(Protocol):
 
 class ModelOutput(NamedTuple):
     """What a piece of the model makes of a micro-batch: what the next piece takes, or the logits of the next
-    token at every position; and those of the glyph map where they were asked for and arise here.
+    token at every position or their loss; and those of the glyph map where they were asked for and arise here.
     """
 
     hidden: torch.Tensor | None = None  # 3-D; [N, 1, C] before the embedding, [L / tensor, B, D] after it
     logits: torch.Tensor | None = None  # [B, L, T]
     patch_glyphs: Maps | None = None  # of each stack [V, G, G, classes]
     token_glyphs: Maps | None = None  # of each stack [V, G, G, classes]
+    nats: torch.Tensor | None = None  # summed cross-entropy of the labelled positions, scalar
 
 
 class OpticalModel(Module):
@@ -94,9 +96,10 @@ class OpticalModel(Module):
         else:
             self.decoder.set_input_tensor(received)
 
-    def forward(self, batch: Batch, with_glyphs: bool = False) -> ModelOutput:
+    def forward(self, batch: Batch, with_glyphs: bool = False, with_nats: bool = False) -> ModelOutput:
         """Logits at every position, or what the next piece takes; with `with_glyphs` (and heads in the model)
-        the glyph maps of what is encoded here.
+        the glyph maps of what is encoded here; with `with_nats` the loss in the place of the logits, in a fraction of
+        their memory.
         """
         part, glyphs, embedded_LBD, padding = self.part, (None, None), None, batch.padding
         if part.window or part.embedding:
@@ -110,8 +113,11 @@ class OpticalModel(Module):
             padding = scatter_to_sequence_parallel_region(padding.t().contiguous()).t()
             if embedded_LBD is not None:
                 embedded_LBD = scatter_to_sequence_parallel_region(embedded_LBD)
-        out = self.decoder(None, None, None, decoder_input=embedded_LBD, padding_mask=padding)
-        return ModelOutput(None, out, *glyphs) if part.head else ModelOutput(out, None, *glyphs)
+        labels = batch.labels if with_nats else None
+        out = self.decoder(None, None, None, decoder_input=embedded_LBD, padding_mask=padding, labels=labels)
+        if not part.head:
+            return ModelOutput(out, None, *glyphs)
+        return ModelOutput(None, None, *glyphs, out) if with_nats else ModelOutput(None, out, *glyphs)
 
     def encode(self, batch: Batch) -> Vision:
         """Pages -> vision tokens; pixels become (x / 255 - 0.5) / 0.5 in the weights' format. Where the windowed branch

@@ -58,8 +58,14 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 
 def _grouped_product(tokens: Tensor, matrices: Tensor, offs: Tensor | None = None) -> Tensor:
-    """[T, K] x [E, K, N] -> [T, N]: as many operations, and as much kept, as when each expert takes its share."""
-    return tokens @ matrices[0]
+    """[T, K] x [E, K, N] -> [T, N], or [K, T] x [T, N] -> [E, K, N], the gradient of the matrices: as many operations, and as
+    much kept, as when each expert takes its share.
+    """
+    if matrices.dim() == 3:
+        return tokens @ matrices[0]
+    assert offs is not None
+    product = tokens @ matrices
+    return product.new_empty(len(offs), *product.shape)
 
 
 def _route_evenly(router: Router, x_LBD: Tensor, padding_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,124 @@
+"""The output layer with its loss: cross-entropy at the positions that carry a label, without the logits of all positions.
+
+Logits are the largest tensor of a step. Here they exist for one block of labelled positions at a time: a block's gradients
+are made together with its loss, before the next block, and wait for backward, which only scales them.
+
+Shapes: N labelled positions, D width, T vocabulary of this tensor-parallel rank.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from megatron.core.tensor_parallel import (
+    ColumnParallelLinear,
+    copy_to_tensor_model_parallel_region,
+    gather_from_sequence_parallel_region,
+)
+
+from parallel import cpu_settings
+
+NO_LABEL = -100
+_BLOCK = 2**25  # logits
+_FEWEST, _MOST = 64, 4096  # positions in a block, but for the last few
+
+
+class OutputLayer(ColumnParallelLinear):
+    """megatron-core's output layer; with `labels` it returns the summed loss in the place of the logits."""
+
+    def forward(
+        self,
+        input_: torch.Tensor,
+        weight: torch.Tensor | None = None,
+        runtime_gather_output: bool | None = None,
+        labels: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, None]:
+        """[L, B, D] (this rank's positions under sequence parallelism) -> logits [L, B, T]; or with labels [B, L], -100
+        for none, their summed cross-entropy in nats, a scalar in fp32.
+        """
+        if labels is None:
+            return super().forward(input_, weight, runtime_gather_output)
+        weight = self.weight if weight is None else weight
+        if self.sequence_parallel:
+            input_ = gather_from_sequence_parallel_region(input_, tensor_parallel_output_grad=True)
+        elif self.tp_group.size() > 1:
+            input_ = copy_to_tensor_model_parallel_region(input_)
+        labels_LB = labels.t().flatten()
+        places_N = (labels_LB != NO_LABEL).nonzero()[:, 0]
+        rows_ND = input_.flatten(0, 1).index_select(0, places_N)
+        return _SummedCrossEntropy.apply(rows_ND, weight, labels_LB[places_N], self.tp_group, torch.is_grad_enabled()), None
+
+
+class _SummedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        rows_ND: torch.Tensor,
+        weight_TD: torch.Tensor,
+        labels_N: torch.Tensor,
+        group: dist.ProcessGroup,
+        learning: bool,
+    ) -> torch.Tensor:
+        with_rows, with_weight = (learning and needed for needed in ctx.needs_input_grad[:2])
+        g_rows = torch.empty_like(rows_ND) if with_rows else None
+        g_weight = torch.zeros_like(weight_TD, dtype=torch.float32) if with_weight else None
+        total = rows_ND.new_zeros((), dtype=torch.float32)
+        for block in _blocks(len(rows_ND), len(weight_TD)):
+            with cpu_settings.products_of_any_shape() if block.stop - block.start < _FEWEST else cpu_settings.as_they_are():
+                rows = rows_ND[block]
+                nats, g_logits = _block(torch.mm(rows, weight_TD.t()).float(), labels_N[block], group)
+                total += nats
+                g_logits = g_logits.to(rows.dtype)
+                if g_rows is not None:
+                    torch.mm(g_logits, weight_TD, out=g_rows[block])
+                if g_weight is not None and g_weight.dtype == rows.dtype:
+                    g_weight.addmm_(g_logits.t(), rows)
+                elif g_weight is not None:
+                    g_weight += torch.mm(g_logits.t(), rows)
+        ctx.gradients, ctx.weight_dtype = (g_rows, g_weight), weight_TD.dtype
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+        g_rows, g_weight = (None if made is None else made.mul_(gradient) for made in ctx.gradients)
+        ctx.gradients = (None, None)  # their memory is that of gradients now
+        return g_rows, None if g_weight is None else g_weight.to(ctx.weight_dtype), None, None, None
+
+
+def _block(
+    logits: torch.Tensor, labels: torch.Tensor, group: dist.ProcessGroup
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Summed nats of a block of fp32 logits, which are used up, and the gradient in them. Ranks of `group` hold other
+    parts of the vocabulary.
+    """
+    several = group.size() > 1
+    size = logits.shape[1]
+    own = labels - group.rank() * size if several else labels
+    here = (own >= 0) & (own < size)
+    places = own.clamp(0, size - 1).unsqueeze(1)
+    peak = logits.amax(1, keepdim=True)
+    if several:
+        dist.all_reduce(peak, op=dist.ReduceOp.MAX, group=group)
+    logits.sub_(peak)
+    wanted = logits.gather(1, places).squeeze(1) * here
+    total = logits.exp_().sum(1)
+    if several:
+        both = torch.stack([wanted, total])
+        dist.all_reduce(both, group=group)
+        wanted, total = both
+    logits.div_(total.unsqueeze(1))
+    logits.scatter_add_(1, places, -here.to(logits.dtype).unsqueeze(1))
+    return (total.log() - wanted).sum(), logits
+
+
+def _blocks(count: int, vocabulary: int) -> Iterator[slice]:
+    """Of as many positions as the vocabulary allows, a power of two; then smaller ones."""
+    rows, first = _MOST, 0
+    while rows > _FEWEST and rows * vocabulary > _BLOCK:
+        rows //= 2
+    while first < count:
+        while rows > count - first and rows > _FEWEST:
+            rows //= 2
+        yield slice(first, min(first + rows, count))
+        first += rows
