@@ -146,6 +146,7 @@ class Mixture:
         own = slice(None) if held < experts else slice(self.first, end)
         self.fc1: Tensor = module.experts.fc1[own]
         self.fc2: Tensor = module.experts.fc2[own]
+        self.all = Matrix(self.fc1.flatten(0, 1))
         self.each = [(Matrix(fc1), Matrix(fc2)) for fc1, fc2 in zip(self.fc1, self.fc2, strict=True)]
         self.numbers = torch.arange(end - self.first, device=self.fc1.device)
         self.shared = None if module.shared_experts is None else FeedForward(module.shared_experts)
@@ -181,9 +182,9 @@ class Mixture:
         """Every expert for every row, with weight zero where it was not chosen: most are read anyway."""
         experts = len(self.numbers)
         weights_RE = weights_RK.new_zeros(len(x_RD), experts).scatter_add_(1, experts_RK, weights_RK)
-        gate, up = torch.bmm(self.fc1, x_RD.t().expand(experts, -1, -1)).chunk(2, dim=1)
-        active = (F.silu(gate).mul_(up) * weights_RE.t().unsqueeze(1)).to(x_RD.dtype)
-        return torch.bmm(self.fc2, active).sum(0).t().contiguous()
+        features_REF = self.all(x_RD).unflatten(1, (experts, -1))
+        active_ERF = (gated(features_REF) * weights_RE.unsqueeze(-1)).to(x_RD.dtype).transpose(0, 1).contiguous()
+        return torch.bmm(active_ERF, self.fc2.transpose(1, 2)).sum(0)
 
     def _grouped(self, x_RD: Tensor, weights_RK: Tensor, experts_RK: Tensor) -> Tensor:
         """Rows sorted by expert, one product for each expert that was chosen."""
