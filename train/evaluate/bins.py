@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 from data_pipeline.errors import UserError
-from train.evaluate.measure import Measured, random_row, row_of
+from train.evaluate.measure import Measured, row_of
 
 MOST_BINS = 6
 PAGES_A_BIN = 16  # at least, where the data choose: fewer make an interval that says nothing
@@ -43,23 +43,14 @@ def check_bins(counts: Sequence[int], edges: Sequence[int]) -> None:
         )
 
 
-def binned(
-    pages: Sequence[Measured], lots: Sequence[Measured], edges: Sequence[int], seed: int
-) -> list[dict[str, Any]]:
-    """A row for each mode and bin [low, high) that has pages.
-
-    lots: pages of random text, which their own number of tokens puts into a bin.
-    """
+def binned(pages: Sequence[Measured], edges: Sequence[int], seed: int) -> list[dict[str, Any]]:
+    """A row for each mode and bin [low, high) that has pages."""
     rows = []
     for mode in dict.fromkeys(page.mode for page in pages):
         for low, high in pairwise(edges):
-            inside, random = (
-                [page for page in every if page.mode == mode and low <= page.text_tokens < high]
-                for every in (pages, lots)
-            )
+            inside = [page for page in pages if page.mode == mode and low <= page.text_tokens < high]
             if inside:
-                row = {"mode": mode, "low": low, "high": high}
-                rows.append(row | row_of(inside, seed) | random_row(random, seed))
+                rows.append({"mode": mode, "low": low, "high": high} | row_of(inside, seed))
     return rows
 
 

@@ -49,6 +49,7 @@ def write(
             "pages_outside_bins": result.outside,
             "curve": result.curve,
             "bins": result.bins,
+            "random_text": result.random_text,
             "modes": result.modes,
             "languages": result.languages,
             "scripts": result.scripts,

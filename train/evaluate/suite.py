@@ -36,7 +36,8 @@ PROBED = 128  # pages of each source whose cross-entropies are taken: these need
 class Evaluation:
     """The rows of metrics.json; the same on every rank.
 
-    curve: one row a source and mode. bins: one a bin of text tokens and mode. modes: one a mode, over all pages.
+    curve: one row a source and mode. bins: one a bin of text tokens and mode. random_text: one a
+    source of it and mode, as it makes more tokens than prose of its length. modes: one a mode, over all pages.
     languages, kinds, scripts: one a value and mode. pages: what all of them are made of. main: the mode of
     the samples and of image_gain. left_out: page → why it was not
     read.
@@ -46,6 +47,7 @@ class Evaluation:
     bins: list[dict[str, Any]]
     edges: list[int]
     outside: int
+    random_text: list[dict[str, Any]]
     modes: list[dict[str, Any]]
     languages: list[dict[str, Any]]
     scripts: list[dict[str, Any]]
@@ -131,9 +133,15 @@ class Suite:
         lots = [page for found in rounds for page in found.lots]
         return Evaluation(
             curve=[found.row for found in rounds],
-            bins=binned(pages, lots, edges, self.seed),
+            bins=binned(pages, edges, self.seed),
             edges=edges,
             outside=outside(pages, edges),
+            random_text=[
+                {"source": found.lots[0].page.source, "mode": found.lots[0].mode}
+                | row_of(found.lots, self.seed)
+                for found in rounds
+                if found.lots
+            ],
             modes=self._modes(pages, lots, modes),
             languages=groups(pages, lambda page: page.page.language, "language", self.seed),
             scripts=groups(pages, lambda page: page.page.script, "script", self.seed),

@@ -42,7 +42,15 @@ def curve_panel(content: Content, others: Sequence[Content] = ()) -> Panel:
     ]
     main, edges = content["main_mode"], content["bin_edges"]
     told = f", {main}" if len(content["modes"]) > 1 else ""
-    floors = [_floor(by_mode(content["bins"])[main], kind, "compression", told) for kind in FLOORS]
+    rows = by_mode(content["bins"])[main]
+    # Random text lies where its own tokens put it: it makes more of them than prose does.
+    lots = [
+        {**row, "random_text_pages": row["pages"]} for row in by_mode(content["random_text"]).get(main, [])
+    ]
+    floors = [
+        _line(lots, FLOORS["random"] + told, "compression", kind="random"),
+        *(_floor(rows, kind, "compression", told) for kind in ("shuffled", "blank")),
+    ]
     return Panel(
         "Compression curve: precision over text tokens per vision token",
         "text tokens per vision token",

@@ -56,7 +56,7 @@ class Panel:
 
     def places(self) -> list[float]:
         """Where the x axis may be labelled, ascending."""
-        return sorted(self.ticks or {dot.x for line in self.measured for dot in line.dots})
+        return sorted(self.ticks or {dot.x for line in self.lines for dot in line.dots})
 
     def limits(self) -> tuple[float, float]:
         """Ends of the x axis: a little beyond the outermost points."""

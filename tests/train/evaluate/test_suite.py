@@ -79,18 +79,23 @@ def test_the_row_says_how_much_text_stood_on_how_many_vision_tokens(evaluated: C
 
 
 def test_bins_hold_the_pages_of_their_lengths_and_nothing_else(evaluated: Case) -> None:
-    result, prose, lots, oracle = evaluated
+    result, prose, _, oracle = evaluated
     assert [(row["low"], row["high"]) for row in result.bins] == [(5, 7), (7, 20)]
     for row in result.bins:
-        inside, random = (
-            [item for item in items if row["low"] <= len(item.target) < row["high"]]
-            for items in (prose, lots)
-        )
+        inside = [item for item in prose if row["low"] <= len(item.target) < row["high"]]
         scores = [precision(item.target, oracle.said(item.pages[0])) for item in inside]
         assert row["pages"] == len(inside) and row["precision"] == pytest.approx(np.mean(scores))
         assert row["compression"] == pytest.approx(np.mean([len(item.target) for item in inside]) / 4)
-        assert row["random_text_pages"] == len(random)
     assert sum(row["pages"] for row in result.bins) == 8 and result.outside == 0
+
+
+def test_random_text_has_rows_of_its_own(evaluated: Case) -> None:
+    result, _, lots, oracle = evaluated
+    [row] = result.random_text
+    scores = [precision(item.target, oracle.said(item.pages[0])) for item in lots]
+    assert (row["source"], row["mode"], row["pages"]) == ("random-2", "64", 4)
+    assert row["precision"] == pytest.approx(np.mean(scores)) == result.curve[0]["precision_random_text"]
+    assert row["compression"] == np.mean([len(item.target) for item in lots]) / 4
 
 
 def test_samples_are_best_median_and_worst_by_precision(evaluated: Case) -> None:

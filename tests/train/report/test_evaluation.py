@@ -50,7 +50,7 @@ def content(modes: dict[str, int] = MODES, **more: Any) -> dict[str, Any]:
             for low in (600, 700)
         ],
         "modes": [row(700, vision, precisions[mode], 70, mode=mode) for mode, vision in modes.items()],
-        "languages": every, "scripts": [], "kinds": [], "overall": [], "samples": [], "sample_choice": "",
+        "random_text": [], "languages": every, "scripts": [], "kinds": [], "overall": [], "samples": [], "sample_choice": "",
         "left_out": {}, "parameters": {"total": 1000}, "device": "cpu", "notes": ["Text is text."], **more,
     }  # fmt: skip
 
@@ -68,6 +68,15 @@ def test_points_of_the_curve_are_the_rows_of_the_bins() -> None:
     assert [dot.x for dot in tiny.dots] == [650 / 64, 750 / 64]
     assert [dot.y for dot in tiny.dots] == pytest.approx([0.84, 0.79])
     assert tiny.dots[0].bounds == pytest.approx((0.81, 0.86)) and tiny.dots[0].pages == 28
+
+
+def test_random_text_lies_where_its_own_tokens_put_it() -> None:
+    lots = [row(900, 400, 0.6, 8, mode="large"), row(950, 64, 0.3, 8, mode="tiny")]
+    panel = curve_panel(content(random_text=lots))
+    [line] = [line for line in panel.lines if line.kind == "random"]
+    assert line.label == "random text, large" and [(dot.x, dot.y, dot.pages) for dot in line.dots] == [
+        (2.25, 0.6, 8)
+    ]
 
 
 def test_several_runs_are_lines_under_their_names() -> None:
