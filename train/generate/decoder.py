@@ -24,7 +24,7 @@ from train.model.optical import OpticalModel
 class TextDecoder:
     """Ids in, logits out, for rows of at most `length` positions; keys and values stay in a `Cache`.
 
-    Uses the model's parameters themselves, not copies of them. Raises UserError for a model that pipeline stages share,
+    Uses the model's parameters themselves, not copies of them (but for the norms' scales, in fp32). Raises UserError for a model that pipeline stages share,
     or whose experts are shared out over other ranks than its matrices.
     """
 
