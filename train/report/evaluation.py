@@ -132,14 +132,14 @@ def _tiles(content: Content) -> str:
 
 def _curve(content: Content, others: Sequence[Content], panel: Panel) -> str:
     several = len(content["modes"]) > 1
-    rows = [{**row, "bin": f"{row['low']}–{row['high'] - 1}"} for row in content["bins"]]
+    rows = [{**row, "bin": _bin(row)} for row in content["bins"]]
     columns: list[Column] = [
         ("bin", "text tokens", PLAIN),
         *((("mode", "mode", PLAIN),) if several else ()),
         *SIZES,
     ]
     for other in others:
-        rows += [{**row, "bin": f"{other['name']}: {row['low']}–{row['high'] - 1}"} for row in other["bins"]]
+        rows += [{**row, "bin": f"{other['name']}: {_bin(row)}"} for row in other["bins"]]
     titles, cells = cells_of(rows, (*columns, *METRICS, *FLOORS))
     beside = f" Beside it: {', '.join(str(other['name']) for other in others)}." if others else ""
     return section(
@@ -148,6 +148,11 @@ def _curve(content: Content, others: Sequence[Content], panel: Panel) -> str:
         "the same model scores without the right page.",
         f'<figure class="chart">{panel_figure(panel)}</figure>{_folded(table(titles, cells), len(cells))}',
     )
+
+
+def _bin(row: Row) -> str:
+    """The numbers of text tokens that a bin holds, its last one included."""
+    return f"{row['low']}–{row['high'] - 1}" if row["high"] > row["low"] + 1 else str(row["low"])
 
 
 def _folded(shown: str, rows: int) -> str:
@@ -161,7 +166,7 @@ def _benchmarks(content: Content) -> str:
     """Fox's and OmniDocBench's figures, where they were taken."""
     found = ""
     if "fox_precision" in content["modes"][0]:
-        rows = [{**row, "bin": f"{row['low']}–{row['high'] - 1}"} for row in content["bins"]]
+        rows = [{**row, "bin": _bin(row)} for row in content["bins"]]
         titles, cells = cells_of(
             rows, (("bin", "text tokens", PLAIN), ("mode", "mode", PLAIN), ("pages", "pages", PLAIN), *FOX)
         )
