@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from parallel.deepspeed_compat.groups import ModelParallelUnit, unregister_experts
+from parallel.deepspeed_compat.lean import lean
 from parallel.deepspeed_compat.state import keeps_whole_weights, partitions_of
 from parallel.deepspeed_compat.step import partitions_gradients
 from parallel.options import KEPT_WHOLE, EngineOptions
@@ -94,6 +95,7 @@ def initialize(module: torch.nn.Module, optimizer: torch.optim.Optimizer, option
         dist_init_required=False,
     )
     engine.attributes_before = attributes  # of each parameter: `release` takes the others off again
+    lean(engine, options)
     prime(engine, optimizer)
     return engine
 

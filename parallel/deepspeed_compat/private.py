@@ -29,6 +29,8 @@ PRIVATE = (
     (_ONE_AND_TWO, "INITIAL_MICRO_STEP_ID"),
     (_ONE_AND_TWO, "DeepSpeedZeroOptimizer.clear_backward_seen_flag"),
     (_ONE_AND_TWO, "DeepSpeedZeroOptimizer._lazy_init_hp_params_optimizer_state"),
+    (_ONE_AND_TWO, "DeepSpeedZeroOptimizer._link_all_hp_params"),
+    (_ONE_AND_TWO, "DeepSpeedZeroOptimizer.buffered_reduce_fallback"),
     (_ONE_AND_TWO, "DeepSpeedZeroOptimizer.update_lp_params"),
     (_ONE_AND_TWO, "DeepSpeedZeroOptimizer.zero_grad"),
     (_ONE_AND_TWO, "DeepSpeedZeroOptimizer.finalize_gradient_accumulation_boundary"),

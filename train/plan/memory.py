@@ -4,13 +4,14 @@ In bytes a trained parameter, d the data-parallel ranks that share it; "reductio
 reduced, in buckets of at most 2^27 numbers:
 
                   weights      gradients   optimizer   reduction
-    stage 1 fp32    4             4          12 / d    a bucket of 4
+    stage 1 fp32    4             4           8 / d    a bucket of 4
             bf16    2             4          12 / d    4, 5e8 numbers at a time
-    stage 2 fp32    4           4 / d        12 / d    two buckets of 4, or one and 4 / d
+    stage 2 fp32    4           4 / d         8 / d    two buckets of 4, or one and 4 / d
             bf16    2           4 / d        12 / d    two buckets of 4
     stage 3       4 or 2 / d    4 / d        12 / d    two buckets of 4; a third one always; weights in use, whole
 
-Masters, and both moments of AdamW, are fp32. Gradients are reduced when all activations are gone: in stage 1 always, in the
+Masters, and both moments of AdamW, are fp32; in stages 1 and 2 weights in fp32 are their own masters, unless the optimizer is
+offloaded. Gradients are reduced when all activations are gone: in stage 1 always, in the
 others where one bucket holds them all. Fitted to a real engine with its buckets large and small, on 1, 2 and 4 ranks
 (tests/train/plan/test_memory.py holds the formulas against one).
 """
@@ -70,7 +71,8 @@ def memory(holding: Holding, engine: EngineConfig, topology: Topology, activatio
     if engine.zero == 3 and topology.data > 1:
         activations += weights * min(1.0, _WHOLE_AT_ONCE / holding.parameters)
         weights /= topology.data
-    optimizer, host = 3 * _FP32 * split, 0.0
+    own_masters = engine.precision == "fp32" and engine.zero < 3 and not engine.offload
+    optimizer, host = (2 if own_masters else 3) * _FP32 * split, 0.0
     if engine.offload:
         optimizer, host = 0.0, optimizer + 2 * _FP32 * split
     beside = engine.zero > 1 and trained > _BUCKET
