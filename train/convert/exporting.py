@@ -39,7 +39,7 @@ from train.find_run import locate, read_config
 FORMATS = {"bf16": torch.bfloat16, "fp32": torch.float32}
 WORDS = {torch.bfloat16: "bfloat16", torch.float32: "float32", torch.float16: "float16"}
 GLYPH_HEADS = "glyph_heads."
-AT_ONCE = 1 << 26  # bytes of our tensors that are read together
+AT_ONCE = 1 << 23  # bytes of our tensors that are read together
 SPACE = 1.01  # free bytes wanted a byte to write
 
 

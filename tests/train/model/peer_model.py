@@ -3,8 +3,9 @@ random weights, and ours with the same weights, brought over as the released wei
 `train.convert`.
 """
 
+import copy
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
+from torch.overrides import TorchFunctionMode
 
 from data_pipeline.batch import BatchSpec, Collator, MicroBatch
 from data_pipeline.record import Record
 from data_pipeline.tokenizer import byte_tokenizer
-from tests.train.model.small_model import gradient_pieces, small_model
+from tests.train.model.small_model import small_model
 from train.config import ModelConfig, ParallelConfig
 from train.convert.names import to_ours
 
@@ -128,13 +131,14 @@ def from_run(run: Path, sizes: ParallelConfig) -> Any:
 
 def released(theirs: Any, values: Callable[[torch.nn.Parameter], torch.Tensor]) -> dict[str, torch.Tensor]:
     """What `values` gives of each parameter of theirs, under the released names: their own saving renames it."""
-    from train.convert.released import Released
-
     state = {name: values(parameter).detach().clone() for name, parameter in theirs.named_parameters()}
     with TemporaryDirectory() as folder:
         theirs.save_pretrained(folder, state_dict=state)
-        source = Released(Path(folder))
-        return {name: tensor.clone() for name, tensor in zip(source.tensors, source.read(source.tensors))}
+        return {
+            name: value
+            for file in Path(folder).glob("*.safetensors")
+            for name, value in load_file(file).items()
+        }
 
 
 def pixels(views: torch.Tensor) -> torch.Tensor:
@@ -229,27 +233,49 @@ def loss_of(logits: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits, batch.labels[~batch.padding], ignore_index=-100)
 
 
-def gradient_differences(ours: Any, theirs: Any, model: ModelConfig) -> dict[str, float]:
-    """By key of ours: the largest difference between both gradients, in proportion to their largest entry."""
-    return differences(list(gradient_pieces(ours)), their_gradients(theirs, model))
+class _Doubles(TorchFunctionMode):
+    """What their code does in fp32 whatever its weights are (norms, router, positions), it does in fp64."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is torch.Tensor.float:
+            return args[0].double()
+        wide = [torch.float64 if value is torch.float32 else value for value in args]
+        named = {
+            name: torch.float64 if value is torch.float32 else value for name, value in (kwargs or {}).items()
+        }
+        return function(*wide, **named)
 
 
-def their_gradients(theirs: Any, model: ModelConfig) -> dict[str, torch.Tensor]:
-    """Their gradients under our keys, in our order of rows."""
-    return to_ours(model, released(theirs, lambda parameter: parameter.grad))
+def exact_gradients(theirs: Any, batch: MicroBatch, model: ModelConfig) -> dict[str, torch.Tensor]:
+    """Gradients of the loss of a batch, computed by theirs in fp64, under our keys. Between two fp32 computations stand
+    the roundings of both; ours is compared with what it should be.
+    """
+    wide = copy.deepcopy(theirs).double()
+    wide.set_experts_implementation("eager")  # grouped products know no fp64
+    for module in wide.modules():
+        if hasattr(module, "inv_freq"):
+            module.inv_freq = module.inv_freq.double()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with _Doubles():
+            logits = their_logits(wide, batch)
+            assert logits.dtype is torch.float64
+            loss_of(logits, batch).backward()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    return to_ours(model, released(wide, lambda parameter: parameter.grad))
 
 
 def differences(
-    pieces: Sequence[tuple[str, Any, Any, np.ndarray]], wanted: dict[str, torch.Tensor]
+    pieces: Iterable[tuple[str, Any, Any, np.ndarray]], wanted: dict[str, torch.Tensor]
 ) -> dict[str, float]:
-    """As `gradient_differences`, of what `gradient_pieces` yields; every key of `wanted` must be among it."""
+    """By key of ours: the largest difference of what `gradient_pieces` yields from `wanted`, in proportion to the largest
+    entry there. Every key of `wanted` must be among it.
+    """
     found = dict.fromkeys(wanted, -1.0)
     for key, _, place, gradient in pieces:
-        scale, difference = (
-            wanted[key].abs().max(),
-            (torch.from_numpy(gradient) - wanted[key][place]).abs().max(),
-        )
-        relative = float(difference / scale) if scale else float(difference)
-        found[key] = max(found[key], relative)
+        scale = wanted[key].abs().max()
+        difference = (torch.from_numpy(gradient).double() - wanted[key][place]).abs().max()
+        found[key] = max(found[key], float(difference / scale) if scale else float(difference))
     assert min(found.values()) >= 0, "ours lacks the gradient of a tensor of theirs"
     return found
