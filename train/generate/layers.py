@@ -39,6 +39,7 @@ class TensorRanks:
 
 
 FEW = 8  # rows up to which a product takes as long as reading its matrix
+LARGE = 2**16  # elements of an expert's matrix from which on reading it takes longer than the call
 
 
 class Matrix:
@@ -164,10 +165,13 @@ class Mixture:
 
     def _routed(self, x_RD: Tensor, weights_RK: Tensor, experts_RK: Tensor) -> Tensor:
         """By what takes least where x is: on a CPU, for few rows, reading the matrices takes all the time."""
-        rows = len(x_RD) if x_RD.device.type == "cpu" else FEW + 1
-        if rows == 1:
+        if x_RD.device.type != "cpu":
+            return self._grouped(x_RD, weights_RK, experts_RK)
+        if len(x_RD) == 1:
             return self._of_one_row(x_RD, weights_RK[0], experts_RK[0].tolist())
-        if rows <= FEW and 2 * experts_RK.numel() >= len(self.numbers):
+        if self.fc1[0].numel() >= LARGE and experts_RK.numel() <= FEW * len(self.numbers):
+            return self._of_chosen_experts(x_RD, weights_RK, experts_RK)
+        if len(x_RD) <= FEW:
             return self._of_all_experts(x_RD, weights_RK, experts_RK)
         return self._grouped(x_RD, weights_RK, experts_RK)
 
@@ -179,12 +183,26 @@ class Mixture:
         return torch.stack(parts).sum(0)
 
     def _of_all_experts(self, x_RD: Tensor, weights_RK: Tensor, experts_RK: Tensor) -> Tensor:
-        """Every expert for every row, with weight zero where it was not chosen: most are read anyway."""
+        """Every expert for every row, with weight zero where it was not chosen: small ones take less than a call each."""
         experts = len(self.numbers)
         weights_RE = weights_RK.new_zeros(len(x_RD), experts).scatter_add_(1, experts_RK, weights_RK)
         features_REF = self.all(x_RD).unflatten(1, (experts, -1))
-        active_ERF = (gated(features_REF) * weights_RE.unsqueeze(-1)).to(x_RD.dtype).transpose(0, 1).contiguous()
-        return torch.bmm(active_ERF, self.fc2.transpose(1, 2)).sum(0)
+        active_ERF = (
+            (gated(features_REF) * weights_RE.unsqueeze(-1)).to(x_RD.dtype).transpose(0, 1).contiguous()
+        )
+        return torch.bmm(self.fc2, active_ERF.transpose(1, 2)).sum(0).t().contiguous()
+
+    def _of_chosen_experts(self, x_RD: Tensor, weights_RK: Tensor, experts_RK: Tensor) -> Tensor:
+        """Each expert that was chosen for its rows: what a call costs is little against reading its matrices."""
+        experts_P, pairs_P = experts_RK.flatten().sort()
+        rows_P = pairs_P // self.chosen
+        used, counts = (found.tolist() for found in experts_P.unique_consecutive(return_counts=True))
+        parts = zip(x_RD[rows_P].split(counts), used, strict=True)
+        features = torch.cat([self.each[expert][0](part) for part, expert in parts])
+        active = (gated(features) * weights_RK.flatten()[pairs_P, None]).to(x_RD.dtype)
+        parts = zip(active.split(counts), used, strict=True)
+        out = torch.cat([self.each[expert][1](part) for part, expert in parts])
+        return torch.zeros_like(x_RD).index_add_(0, rows_P, out)
 
     def _grouped(self, x_RD: Tensor, weights_RK: Tensor, experts_RK: Tensor) -> Tensor:
         """Rows sorted by expert, one product for each expert that was chosen."""

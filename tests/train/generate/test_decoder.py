@@ -16,6 +16,7 @@ MODELS: dict[str, dict] = {
     "no shared expert": {"shared_experts": 0},
     "tied embeddings": {"tied_embeddings": True},
     "many experts": {"experts": 16, "experts_per_token": 3},
+    "large experts": {"width": 128, "expert_ffn": 256, "experts": 6, "layers": 2},
     "odd widths": {"heads": 3, "width": 36, "ffn": 30, "expert_ffn": 12, "vocab_size": 275},
 }
 
