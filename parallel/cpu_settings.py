@@ -76,11 +76,11 @@ def _exact() -> bool:
 
 
 def _keep_small_freed_memory() -> None:
-    """Tells glibc to use freed memory again instead of giving it back, but for tensors so large that huge pages make new
-    memory cheap: those would leave holes that nothing else fits.
+    """Tells glibc to use freed memory of small tensors again, and to give back that of large ones: in huge pages new memory
+    is cheap, and kept it would leave holes that nothing else fits.
     """
     trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
     with contextlib.suppress(OSError, AttributeError):  # another C library
         libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(mmap_threshold, 32 * 2**20)  # the largest that glibc takes
-        libc.mallopt(trim_threshold, 2**31 - 1)
+        libc.mallopt(mmap_threshold, 2**21)  # a huge page
+        libc.mallopt(trim_threshold, 2**26)

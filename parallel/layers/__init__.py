@@ -4,6 +4,7 @@
 tensor-parallel shards from `sharded_state_dict()`.
 """
 
+from parallel.layers.activations import made_again
 from parallel.layers.attention import Attention, CausalAttentionCore
 from parallel.layers.experts import Experts
 from parallel.layers.linear import (
@@ -39,6 +40,7 @@ __all__ = [
     "Stacks",
     "decoder_spec",
     "linear_pair",
+    "made_again",
     "recomputed",
     "sequence_balance_loss",
     "shared_by_heads",

@@ -1,5 +1,7 @@
 """Activation functions that keep their input only: what else backward needs is cheap to make again."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -41,3 +43,25 @@ class _SwiGLU(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         return swiglu_gradients(ctx.saved_tensors[0], gradient)
+
+
+@contextmanager
+def made_again(out: torch.Tensor, make: Callable[[], torch.Tensor], user: torch.nn.Module) -> Iterator[None]:
+    """For the call of `user` on `out`: what autograd would keep of `out` is made again in backward, by `make`.
+
+    For an activation function whose input is kept anyway. Under ZeRO-3 nothing changes: there what is kept is looked after
+    already (`parallel.deepspeed_compat.views`), and one of the two would undo the other.
+    """
+    if any(hasattr(parameter, "ds_id") for parameter in user.parameters()):
+        yield
+        return
+    storage = out.untyped_storage()._cdata
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor | torch.Size:
+        return tensor.shape if tensor.untyped_storage()._cdata == storage else tensor
+
+    def unpack(kept: torch.Tensor | torch.Size) -> torch.Tensor:
+        return make().view(kept) if isinstance(kept, torch.Size) else kept
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+        yield

@@ -257,19 +257,19 @@ def test_what_is_computed_again_learns_though_its_input_does_not(config, learns:
     from parallel.layers import Linear, Module, recomputed
 
     class Block(Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.linear(x).relu()
+        def forward(self, stacks):
+            return [self.linear(x).relu() for x in stacks]
 
     again = copy.copy(config)
     again.recompute_granularity = "full"
     block = Block(again)
     block.linear = filled(Linear(config, 16, 16)).requires_grad_(learns)
     x = torch.randn(3, 16)
-    out = recomputed("full", block, block, x)
+    (out,) = recomputed("full", block, block, [x])
     assert out.requires_grad == learns and not x.requires_grad
     if learns:
         out.sum().backward()
-        (expected,) = torch.autograd.grad(block(x).sum(), block.linear.weight)
+        (expected,) = torch.autograd.grad(block([x])[0].sum(), block.linear.weight)
         assert torch.equal(block.linear.weight.grad, expected)
 
 

@@ -5,6 +5,8 @@ Shapes: V views, S pixels a side, G patches a side, D width, N heads, L position
 channels. Source: "Segment Anything" (ViT-B image encoder), as DeepSeek-OCR uses it.
 """
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from megatron.core.transformer.transformer_config import TransformerConfig
@@ -16,6 +18,7 @@ from parallel.layers import (
     ModuleList,
     Stacks,
     linear_pair,
+    made_again,
     recomputed,
     shared_by_heads,
 )
@@ -80,8 +83,13 @@ class WindowBlock(Module):
 
     def feed_forward(self, stacks: Stacks) -> Stacks:
         """The second half of the block, without the residual."""
-        hidden = [F.gelu(self.lin1(self.norm2(x_VGGD).flatten(1, 2))) for x_VGGD in stacks]
-        return [self.lin2(features).view(x_VGGD.shape) for features, x_VGGD in zip(hidden, stacks)]
+        return [self._expanded(self.norm2(x_VGGD).flatten(1, 2)).view(x_VGGD.shape) for x_VGGD in stacks]
+
+    def _expanded(self, x_VLD: torch.Tensor) -> torch.Tensor:
+        hidden = self.lin1(x_VLD)
+        active = F.gelu(hidden)
+        with made_again(active, partial(F.gelu, hidden.detach()), self.lin2):
+            return self.lin2(active)
 
 
 class RelativeAttention(Attention):

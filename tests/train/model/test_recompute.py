@@ -97,7 +97,7 @@ def test_less_is_kept_the_more_is_computed_again(small, image_token, pages) -> N
         return sum(sizes.values())
 
     none, selective, full = (kept(recompute) for recompute in ("none", "selective", "full"))
-    assert full < 0.5 * selective < 0.4 * none
+    assert full < 0.5 * selective < 0.43 * none
 
 
 def test_evaluation_computes_nothing_twice(small, image_token, pages) -> None:
