@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from megatron.core import parallel_state
 
 from data_pipeline.errors import DataError, UserError
 from data_pipeline.tokenizer import byte_tokenizer
-from parallel import topology
 from tests.train.generate.reading_model import (
     LENGTH,
     TILED,
@@ -160,24 +160,14 @@ def test_models_are_left_as_they_were_found(model) -> None:
     assert model.training and torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_model_in_pipeline_stages_is_refused() -> None:
-    from ranks import launch
-
-    for said in launch(in_stages, 2):
-        assert "parallel.pipeline=2" in said and "read with parallel.pipeline=1" in said
-
-
-def in_stages() -> str:
-    """What a stage of a pipeline answers."""
-    topology.start(topology.Topology(pipeline=2), seed=0)
-    from train.config import ParallelConfig
-    from train.model.optical import build
-
-    model = build(configuration(), TOKENIZER.image, ParallelConfig(pipeline=2))
-    try:
-        next(decode(model, batch_of(1), TOKENIZER, Decoding(5)))  # type: ignore[arg-type]
-    except UserError as error:
-        return str(error)
-    finally:
-        topology.stop()
-    return ""
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("pipeline", "parallel.pipeline=2: .* read with parallel.pipeline=1"),
+        ("expert", "parallel.expert=2 with parallel.tensor=1: .* read with parallel.expert=1"),
+    ],
+)
+def test_a_model_that_is_not_whole_here_is_refused(model, monkeypatch, kind: str, message: str) -> None:
+    monkeypatch.setattr(parallel_state, f"get_{kind}_model_parallel_world_size", lambda: 2)
+    with pytest.raises(UserError, match=message):
+        next(decode(model, batch_of(1), TOKENIZER, Decoding(5)))
