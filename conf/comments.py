@@ -31,9 +31,17 @@ def _of_class(owner: Any) -> dict[str, str]:
     (definition,) = ast.parse(source).body
     assert isinstance(definition, ast.ClassDef)
     return {
-        field.target.id: " ".join(
-            comments[line] for line in range(field.lineno, (field.end_lineno or 0) + 1) if line in comments
-        )
+        name: " ".join(comments[line] for line in range(field.lineno, (field.end_lineno or 0) + 1) if line in comments)
         for field in definition.body
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        for name in _names(field)
     }
+
+
+def _names(statement: ast.stmt) -> list[str]:
+    """The fields that a statement of a class defines: `name: type`, or for keywords `__annotations__ = {"from": type}`."""
+    match statement:
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            return [name]
+        case ast.Assign(targets=[ast.Name(id="__annotations__")], value=ast.Dict(keys=keys)):
+            return [str(key.value) for key in keys if isinstance(key, ast.Constant)]
+    return []

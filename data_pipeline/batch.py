@@ -105,7 +105,7 @@ class _Rows:
     ids: list[list[int]] = field(default_factory=list)
     first: list[int] = field(default_factory=list)
 
-    def tensors(self, length: int, pad: int) -> dict[str, Tensor]:
+    def tensors(self, length: int, pad: int) -> dict[str, Any]:
         """tokens, labels, positions and padding, [B, length]."""
         count = len(self.ids)
         tokens = np.full((count, length), pad, dtype=np.int64)
@@ -190,7 +190,7 @@ def prompt_batch(
             raise DataError(f"page and prompt take {len(ids)} positions: set data.max_length= above that")
         rows.ids.append(ids)
         rows.first.append(len(ids))
-    names: dict[str, Any] = {
+    names = {
         "keys": [str(number) for number in range(len(pages))],
         "sources": [""] * len(pages),
     }
