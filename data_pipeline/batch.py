@@ -144,7 +144,7 @@ class Collator:
             rows.first.append(first)
         longest, multiple = max(map(len, rows.ids)), self.spec.row_multiple
         length = min(-(-longest // multiple) * multiple, self.spec.max_length)
-        names = {"keys": [record.key for record in records], "sources": list(sources)}
+        names: dict[str, Any] = {"keys": [record.key for record in records], "sources": list(sources)}
         return MicroBatch(**rows.tensors(length, self.tokenizer.pad), **stacks.finish(), **names)
 
     def _row(self, record: Record, images: int) -> tuple[list[int], int]:
@@ -190,7 +190,7 @@ def prompt_batch(
             raise DataError(f"page and prompt take {len(ids)} positions: set data.max_length= above that")
         rows.ids.append(ids)
         rows.first.append(len(ids))
-    names = {
+    names: dict[str, Any] = {
         "keys": [str(number) for number in range(len(pages))],
         "sources": [""] * len(pages),
     }
