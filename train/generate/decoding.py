@@ -19,9 +19,12 @@ from train.generate.decoder import TextDecoder
 from train.generate.options import Decoding, NoRepeat
 from train.generate.sampling import Row
 from train.generate.speculative import MOST, Draft, Lookup, Nothing, Proposer, filled
+from train.model.deepencoder import Vision
 from train.model.optical import OpticalModel
 
 __all__ = ["Decoding", "NoRepeat", "Reading", "decode", "key_of", "read"]
+
+PIXELS = 2**18  # of pages that are encoded together on a CPU
 
 
 @dataclass(frozen=True)
@@ -207,8 +210,17 @@ def _draft(
 
 @torch.inference_mode()
 def embedded(model: OpticalModel, batch: MicroBatch) -> torch.Tensor:
-    """What the decoder reads of the rows, [L, B, D]."""
-    return model.embed(batch, model.encode(batch))
+    """What the decoder reads of the rows, [L, B, D]. On a CPU pages are encoded a few at a time: what they become on the
+    way stays in its caches.
+    """
+    if batch.texts is not None or batch.tokens.device.type != "cpu":
+        return model.embed(batch, model.encode(batch))
+    some = [part for stack in batch.views for part in stack.split(max(1, PIXELS // stack[0, 0].numel()))]
+    tables = [model.encode(replace(batch, views=(part,))).table for part in some]
+    vision = [
+        table[:-2] for table in tables if table is not None
+    ]  # without newline and separator, which end the last
+    return model.embed(batch, Vision(table=torch.cat([*vision, tables[-1][-2:]])))  # type: ignore[index]
 
 
 def _reading(ids: list[int], tokenizer: Tokenizer) -> Reading:

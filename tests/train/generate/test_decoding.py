@@ -20,6 +20,7 @@ from tests.train.generate.reading_model import (
     reading_model,
     spec,
 )
+from train.generate import decoding as decoding_module
 from train.generate.decoding import decode, read
 from train.generate.options import Decoding, NoRepeat
 from train.model.optical import OpticalModel
@@ -171,3 +172,12 @@ def test_a_model_that_is_not_whole_here_is_refused(model, monkeypatch, kind: str
     monkeypatch.setattr(parallel_state, f"get_{kind}_model_parallel_world_size", lambda: 2)
     with pytest.raises(UserError, match=message):
         next(decode(model, batch_of(1), TOKENIZER, Decoding(5)))
+
+
+@pytest.mark.parametrize("pixels", [1, 2 * 64 * 64])
+def test_pages_encoded_a_few_at_a_time_are_read_as_together(model, monkeypatch, pixels: int) -> None:
+    batch = batch_of(5, TILED)
+    with torch.no_grad():
+        together = model.embed(batch, model.encode(batch))
+    monkeypatch.setattr(decoding_module, "PIXELS", pixels)
+    torch.testing.assert_close(decoding_module.embedded(model, batch), together, rtol=1e-5, atol=1e-5)
