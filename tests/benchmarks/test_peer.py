@@ -31,7 +31,7 @@ def test_the_peer_gives_the_logits_of_the_model_it_was_made_from(one_process, ti
     pages.padding[:] = False
     with torch.no_grad():
         expected = ours(pages).logits
-        pixels = (pages.views.float() / 255 - 0.5) / 0.5
+        pixels = (pages.views[0].float() / 255 - 0.5) / 0.5
         found = theirs(input_ids=pages.tokens, pixel_values=pixels).logits
     assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
 
