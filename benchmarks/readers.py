@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.turns import serve
+from benchmarks.turns import peak_memory, resident, serve
 from train.config import Config
 
 PROMPT = "Free OCR."
@@ -30,20 +30,7 @@ def main() -> None:
 
     before = resident("VmRSS")
     made = ours if options.name == "ours" else theirs
-    serve(timed(made(config, options)) | {"memory": lambda: peak(before)})
-
-
-def peak(before: float) -> float:
-    """Most bytes there ever were: of the GPU, or above `before` of this process."""
-    import torch
-
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resident("VmHWM") - before
-
-
-def resident(what: str) -> float:
-    """VmRSS, bytes of this process in memory, or VmHWM, the most there ever were."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024.0 * float(next(line for line in lines if line.startswith(what)).split()[1])
+    serve(timed(made(config, options)) | {"memory": lambda: peak_memory(before)})
 
 
 def parser() -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmarks.turns import serve
+from benchmarks.turns import peak_memory, resident, serve
 from conf.compose import compose
 from train.config import Config
 
@@ -23,7 +23,6 @@ def main() -> None:
     """Makes one of the two, and a step whenever the parent asks."""
     options = parser().parse_args()
     config = configured(options.model, options.frozen)
-    import torch
 
     for imported in ("transformers.models.unlimited_ocr.modeling_unlimited_ocr", "parallel.engine", "train.stage"):
         import_module(imported)  # here, so that what they take is no part of what the model takes
@@ -46,7 +45,7 @@ def main() -> None:
                 "flops": lambda: flops(step),
                 "ceiling": lambda: ceiling(config.engine.precision),
                 "tokens": lambda: int(batch.weights()["tokens"]),
-                "memory": lambda: torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resident("VmHWM") - before,
+                "memory": lambda: peak_memory(before),
             }
         )
 
@@ -197,12 +196,6 @@ def synchronize() -> None:
 
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-
-
-def resident(what: str) -> float:
-    """VmRSS, bytes of this process in memory, or VmHWM, the most there ever were."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024.0 * float(next(line for line in lines if line.startswith(what)).split()[1])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 from parallel.errors import ParallelError
@@ -46,3 +47,16 @@ def serve(functions: dict[str, Callable[[], Any]]) -> None:
     print(SENT + "null", flush=True)
     for line in sys.stdin:
         print(SENT + json.dumps(functions[line.strip()]()), flush=True)
+
+
+def peak_memory(before: float) -> float:
+    """Most bytes there ever were: on the GPU, or above `before` of this process."""
+    import torch
+
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resident("VmHWM") - before
+
+
+def resident(what: str) -> float:
+    """VmRSS, bytes of this process in memory, or VmHWM, the most there ever were."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024.0 * float(next(line for line in lines if line.startswith(what)).split()[1])

@@ -14,7 +14,8 @@ from data_pipeline.record import Record
 from data_pipeline.tokenizer import byte_tokenizer
 from parallel import checkpoint
 from parallel.snapshot import cut, describe
-from train.config import Config, DecoderConfig, EncoderConfig, ModelConfig, SourceConfig
+from tests.train.generate.tiny_run import TINY as LONGER
+from train.config import Config, ModelConfig, SourceConfig
 from train.evaluate.journal import Journal
 from train.evaluate.measure import Measure, Vocabulary
 from train.evaluate.pages import Source, shard_source
@@ -26,18 +27,7 @@ from train.model.optical import OpticalModel, build
 
 TOKENIZER = byte_tokenizer()
 SPEC = BatchSpec(("64",), patch=8, max_length=48)  # a page takes 2 * 3 + 1 = 7 positions
-TINY = replace(
-    ModelConfig(),
-    encoder=EncoderConfig(
-        image_size=64, patch=8, window_width=16, window_depth=1, window_heads=2, window_size=4, global_layers=[],
-        window_mlp=16, neck_width=8, compressor_widths=[16, 16], global_depth=1, global_heads=2, global_mlp=16,
-    ),
-    decoder=DecoderConfig(
-        layers=2, width=32, heads=2, ffn=32, dense_layers=1, experts=4, experts_per_token=2, expert_ffn=16,
-        shared_experts=1, vocab_size=272, max_length=48,
-    ),
-    glyph_heads=False,
-)  # fmt: skip
+TINY = replace(LONGER, decoder=replace(LONGER.decoder, max_length=48))
 
 
 def tiny_model(seed: int = 0, config: ModelConfig = TINY) -> OpticalModel:

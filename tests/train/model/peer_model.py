@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch.overrides import TorchFunctionMode
 
+from benchmarks.peer import configuration
 from data_pipeline.batch import BatchSpec, Collator, MicroBatch
 from data_pipeline.record import Record
 from data_pipeline.tokenizer import byte_tokenizer
@@ -33,60 +34,11 @@ def peer_size() -> ModelConfig:
     return model
 
 
-def their_configuration(model: ModelConfig) -> Any:
-    """Their configuration of a model of ours; written down here, not made by `train.convert`, whose test this is, too."""
-    from transformers.models.unlimited_ocr.configuration_unlimited_ocr import UnlimitedOcrConfig
-
-    e, d = model.encoder, model.decoder
-    sam = {
-        "hidden_size": e.window_width,
-        "output_channels": e.neck_width,
-        "num_hidden_layers": e.window_depth,
-        "num_attention_heads": e.window_heads,
-        "image_size": e.image_size,
-        "patch_size": e.patch,
-        "window_size": e.window_size,
-        "global_attn_indexes": e.global_layers,
-        "mlp_dim": e.window_mlp,
-        "downsample_channels": e.compressor_widths,
-    }
-    clip = {
-        "hidden_size": e.compressor_widths[-1],
-        "intermediate_size": e.global_mlp,
-        "num_hidden_layers": e.global_depth,
-        "num_attention_heads": e.global_heads,
-        "image_size": 14 * (e.image_size // e.patch // 4),
-        "patch_size": 14,
-    }
-    text = {
-        "vocab_size": d.vocab_size,
-        "hidden_size": d.width,
-        "intermediate_size": d.ffn,
-        "num_hidden_layers": d.layers,
-        "num_attention_heads": d.heads,
-        "num_key_value_heads": d.heads,
-        "moe_intermediate_size": d.expert_ffn,
-        "n_routed_experts": d.experts,
-        "n_shared_experts": d.shared_experts,
-        "num_experts_per_tok": d.experts_per_token,
-        "first_k_dense_replace": d.dense_layers,
-        "topk_method": "greedy",
-        "routed_scaling_factor": 1.0,
-        "sliding_window": 4096,
-        "max_position_embeddings": d.max_length,
-        "rms_norm_eps": d.norm_eps,
-        "rope_parameters": {"rope_type": "default", "rope_theta": d.rope_theta},
-    }
-    return UnlimitedOcrConfig(
-        vision_config={"sam_config": sam, "encoder_config": clip}, text_config=text, image_token_id=IMAGE
-    )
-
-
 def their_model(model: ModelConfig, seed: int) -> Any:
     """Their model, every parameter random, also those they start at zero; drawn large enough to have a say."""
     from transformers.models.unlimited_ocr.modeling_unlimited_ocr import UnlimitedOcrForConditionalGeneration
 
-    theirs = UnlimitedOcrForConditionalGeneration(their_configuration(model))
+    theirs = UnlimitedOcrForConditionalGeneration(configuration(model, IMAGE))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in theirs.named_parameters():
