@@ -2,6 +2,8 @@
 file before their environment is complete.
 """
 
+import os
+from collections.abc import Sequence
 from typing import Any
 
 # sizes, decoder, decoding, pages
@@ -15,12 +17,13 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], int]] = {
 }
 
 
-def play(tensor: int = 2) -> dict[str, Any]:
-    """Texts of every case, on as many ranks as `tensor`."""
+def play(tensor: int, ports: Sequence[int]) -> dict[str, Any]:
+    """Texts of every case, on as many ranks as `tensor`; the worlds that follow each other meet at `ports`."""
     from parallel import topology
 
     found = {}
-    for experts in (1, 2) if tensor > 1 else (1,):
+    for experts, port in zip((1, 2) if tensor > 1 else (1,), ports):
+        os.environ["MASTER_PORT"] = str(port)
         topology.start(topology.Topology(tensor=tensor, expert=experts), seed=0)
         for case, (sizes, *_) in CASES.items():
             if tensor == 1 or sizes.get("expert", 1) == experts:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from ranks import launch
+from ranks import free_ports, launch
 
 from tests.train.generate.tensor_reading import CASES, play
 
@@ -11,13 +11,13 @@ from tests.train.generate.tensor_reading import CASES, play
 @pytest.fixture(scope="module")
 def ranks() -> list[dict[str, Any]]:
     """All cases on both ranks, in one launch."""
-    return launch(play, 2)
+    return launch(play, 2, 2, free_ports(2))
 
 
 @pytest.fixture(scope="module")
 def alone() -> dict[str, Any]:
     """All cases in this process."""
-    return play(tensor=1)
+    return play(1, free_ports(1))
 
 
 @pytest.mark.parametrize("case", CASES)
