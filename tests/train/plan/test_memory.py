@@ -10,6 +10,7 @@ from ranks import free_ports, launch
 
 from conf.compose import compose
 from parallel.engine import Engine, EngineOptions
+from parallel.layers import cpu_attention
 from parallel.topology import environment, start, stop
 from train.model.optical import build
 from train.objective import NextToken
@@ -72,6 +73,7 @@ def bytes_of_tensors() -> dict[int, int]:
 
 
 def measure(cases: dict[str, list[str]], ports: list[int]) -> dict[str, Measured]:
+    cpu_attention.takes = lambda _: False  # the planner plans for torch's attention, which keeps other things
     torch.set_num_threads(1)
     found = {}
     for (name, overrides), port in zip(cases.items(), ports):
