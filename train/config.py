@@ -122,6 +122,68 @@ class OptimConfig:
 
 
 @dataclass
+class TuneConfig:
+    """What fine-tuning trains in the place of the whole model. The files of `conf/tune/` differ in numbers only."""
+
+    kind: str = "none"  # "none" (stage.frozen decides) | "lora" | "dora" | "adapter" | "prefix" | "prompt" | "p_tuning" | "p_tuning_v2" | "selective"
+    targets: list[str] = field(
+        default_factory=lambda: ["attention", "dense", "shared_experts", "experts"]
+    )  # layers with low-rank factors, or adapters behind them: groups or patterns (train/model/targets.py)
+    rank: int = 16  # of low-rank factors
+    ranks: dict[str, int] = field(default_factory=dict)  # a group or pattern of targets: its own rank
+    alpha: float = 32.0  # what low-rank factors add is scaled by alpha / rank
+    rank_stabilised: bool = False  # by alpha / sqrt(rank) instead (arXiv 2312.03732)
+    dropout: float = 0.0  # of what low-rank factors read; dense layers alone
+    base: str = "as_is"  # how the weights that stay are stored: "as_is" | "nf4" (QLoRA)
+    width: int = 64  # hidden features of an adapter, of a prompt encoder
+    tokens: int = 16  # learned positions: of a prompt, of a prefix in every layer
+    train: list[str] = field(default_factory=list)  # patterns of the model's own parameters that train as well
+
+
+@dataclass
+class QuantizeConfig:
+    """Quantization-aware training: weights, and what they are multiplied with, are rounded as they will be stored."""
+
+    bits: int = 0  # of a weight: 2, 3, 4 or 8; 0 for none
+    group: int = 32  # inputs that share a scale; 0: one scale for each output
+    symmetric: bool = True
+    activation_bits: int = 0  # of what is multiplied with a weight, a scale for each position: 8; 0 for none
+    scales: str = "dynamic"  # "dynamic" (from the weights, at each step) | "learned"
+    targets: list[str] = field(
+        default_factory=lambda: ["attention", "dense", "shared_experts", "experts"]
+    )
+
+
+@dataclass
+class PruneConfig:
+    """Weights that are held at zero: a mask, made from the weights that a stage starts with."""
+
+    kind: str = "none"  # "none" | "magnitude" | "wanda" (arXiv 2306.11695)
+    sparsity: float = 0.5  # share of zeros of each output's weights
+    pattern: str = "free"  # "free" | "2:4" (two of four neighbours)
+    batches: int = 8  # micro-batches that wanda looks at
+    targets: list[str] = field(
+        default_factory=lambda: ["attention", "dense", "shared_experts", "experts"]
+    )
+
+
+@dataclass
+class DistillConfig:
+    """A teacher whose predictions and features a student is drawn to, beside the text's own tokens."""
+
+    teacher: str | None = None  # run or checkpoint of the teacher; null for none
+    teacher_modes: list[str] = field(default_factory=list)  # resolutions the teacher reads the same pages at; [] = the student's
+    cache: str | None = None  # folder of shards with a teacher's predictions, in the place of a teacher that runs along
+    divergence: str = "forward_kl"  # "forward_kl" | "reverse_kl" | "jsd"
+    temperature: float = 1.0
+    top_k: int = 0  # predictions of the teacher that count, the rest as one; 0 for all
+    weight: float = 1.0  # of the divergence
+    next_token: float = 1.0  # of the text's own tokens
+    hidden: float = 0.0  # of the distance between the decoders' last hidden states
+    features: float = 0.0  # of the distance between the encoders' vision tokens
+
+
+@dataclass
 class CurriculumConfig:
     """Sources join level by level, when the newest ones are read well enough."""
 
@@ -188,6 +250,10 @@ class Config:
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    quantize: QuantizeConfig = field(default_factory=QuantizeConfig)
+    prune: PruneConfig = field(default_factory=PruneConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
     stage: StageConfig = field(default_factory=StageConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     seed: int = 0
