@@ -1,7 +1,8 @@
 """Records become micro-batches: token rows, labels, views of pages, and what stands at each `<image>` position.
 
-A sample is `[bos] image positions of its pages, prompt, target [eos]`; loss is on the target and its end only. A row
-holds one sample, or several one after the other (`Collator.packed`), each as if it stood alone.
+A sample is `[bos] image positions of its pages, prompt, target [eos]`, after `BatchSpec.reserved` positions of padding's
+token that count as its own; loss is on the target and its end only. A row holds one sample, or several one after the
+other (`Collator.packed`), each as if it stood alone.
 Pages stay uint8 (the model normalises them on its device), and a grey page's three channels share memory.
 
 Every rank must run the encoder in every step, or ranks disagree on collectives: a micro-batch without any
@@ -28,7 +29,7 @@ __all__ = ["BatchSpec", "Collator", "MicroBatch", "Sample", "Shown", "hole", "pr
 
 NO_LOSS = -100
 HOLE = "hole"  # kind of the record that stands where a sample could not be used
-HOLE_POSITIONS = 2  # of a row: its begin and its end
+HOLE_POSITIONS = 2  # of a row: its begin and its end; after those that are reserved
 
 
 @dataclass
@@ -117,7 +118,7 @@ def _moved(stack: Tensor, device: torch.device | str) -> Tensor:
 
 @dataclass(frozen=True)
 class Sample:
-    """A record with its ids, [bos, images, prompt, target, eos]; those from number `first` on carry loss.
+    """A record with its ids, [reserved, bos, images, prompt, target, eos]; those from number `first` on carry loss.
 
     mode: how its pages become views. text: the tokens of what they say, where `BatchSpec.texts`.
     """
@@ -164,12 +165,14 @@ class Collator:
         """Positions of a sample whose pages have these (height, width), without making it; above `max_length`, too long."""
         mode = self.spec.mode_of(key)
         text = len(self.tokenizer.encode(prompt)) + len(self.tokenizer.encode(target))
-        return text + 2 + sum(self.spec.positions(height, width, mode) for height, width in sizes)
+        pages = sum(self.spec.positions(height, width, mode) for height, width in sizes)
+        return self.spec.reserved + text + 2 + pages
 
     @property
     def digest(self) -> str:
         """Of all that decides `positions`."""
-        return f"{self.tokenizer.digest}/{self.spec.patch}/{self.spec.max_length}/{','.join(self.spec.modes)}"
+        digest = f"{self.tokenizer.digest}/{self.spec.patch}/{self.spec.max_length}/{','.join(self.spec.modes)}"
+        return f"{digest}/{self.spec.reserved}" if self.spec.reserved else digest
 
     def rows(self, rows: Sequence[Sequence[Sample]], sources: Sequence[Sequence[str]]) -> MicroBatch:
         """A row for each sequence of samples, at the length of the longest; `sources` are the samples' names."""
@@ -207,6 +210,7 @@ class Collator:
     def _ids(self, record: Record, images: int) -> tuple[list[int], int]:
         """A sample's ids, and the number of the first one that carries loss (all of them, for a hole: none)."""
         prompt = [
+            *[self.tokenizer.pad] * self.spec.reserved,
             self.tokenizer.bos,
             *[self.tokenizer.image] * images,
             *self.tokenizer.encode(record.prompt),
@@ -271,7 +275,7 @@ def prompt_batch(
     for number, page in enumerate(pages):
         text = tokenizer.encode(texts[number]) if spec.texts else []
         images = stacks.add(number, page, spec.parsed[0], None, text)
-        ids = [tokenizer.bos, *[tokenizer.image] * images, *asked]
+        ids = [*[tokenizer.pad] * spec.reserved, tokenizer.bos, *[tokenizer.image] * images, *asked]
         if len(ids) >= spec.max_length:
             raise DataError(f"page and prompt take {len(ids)} positions: set data.max_length= above that")
         rows.append(ids)

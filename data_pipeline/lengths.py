@@ -52,15 +52,16 @@ class Lengths:
         return measured.reshape(-1, 2)
 
     def _measured(self, shard: int, number: int) -> tuple[int, int]:
+        hole = HOLE_POSITIONS + self._collator.spec.reserved
         try:
             sample = self._reader.read(shard, number)
             fields = json.loads(sample["json"])
             sizes = [page_size(name.rpartition(".")[2], sample[name]) for name in page_names(sample)]
             positions = self._collator.positions(sample["__key__"], fields["prompt"], fields["target"], sizes)
         except (SampleError, OSError, ValueError, KeyError, TypeError):
-            return HOLE_POSITIONS, 0  # what reading it will make of it
+            return hole, 0  # what reading it will make of it
         if positions > self._collator.spec.max_length:
-            return (HOLE_POSITIONS, 0) if sizes else (self._collator.spec.max_length, 0)
+            return (hole, 0) if sizes else (self._collator.spec.max_length, 0)
         return positions, len(sizes)
 
 

@@ -16,7 +16,8 @@ class BatchSpec:
     glyphs: with the glyph maps of the views. texts: with the tokens of what each page says, for models that compress
     texts in place of pages. Rows are filled up to a multiple of `row_multiple` positions, as far as `max_length`
     allows: tensor ranks that share out the positions need as many each. every_size: a micro-batch has a view of every
-    size, a zero one where no page needs it: ZeRO-3 wants the same modules to run on all ranks.
+    size, a zero one where no page needs it: ZeRO-3 wants the same modules to run on all ranks. reserved: positions before
+    each sample that hold no token of it and carry no loss: the model has something of its own for them.
     """
 
     modes: Sequence[str]
@@ -26,6 +27,7 @@ class BatchSpec:
     texts: bool = False
     row_multiple: int = 8
     every_size: bool = False
+    reserved: int = 0
 
     @cached_property
     def parsed(self) -> tuple[Mode, ...]:

@@ -19,7 +19,7 @@ def fitting(source: Source, modes: Sequence[str], tokenizer: Tokenizer, spec: Ba
     good, left_out = [], dict(source.left_out)
     for page in source.pages:
         seen = max(positions_of(page, mode, spec.patch) for mode in modes)
-        asked = seen + len(tokenizer.encode(page.prompt)) + 1
+        asked = spec.reserved + seen + len(tokenizer.encode(page.prompt)) + 1
         whole = asked + len(tokenizer.encode(page.reference)) + 1
         if asked >= spec.max_length:
             left_out[page.key] = f"page and prompt take {asked} of the model's {spec.max_length} positions"

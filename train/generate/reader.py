@@ -66,7 +66,8 @@ class Reader:
         """Positions that a page and the prompt take. Raises DataError where they leave no room for a text."""
         mode = self.spec.parsed[0]
         height, width = page.shape[:2]
-        taken = 1 + positions(mode, self.spec.patch, grid_of(width, height, mode)) + self._asked
+        shown = positions(mode, self.spec.patch, grid_of(width, height, mode))
+        taken = self.spec.reserved + 1 + shown + self._asked
         if taken >= self.spec.max_length:
             raise DataError(
                 f"takes {taken} positions as mode={self.spec.modes[0]}, of {self.spec.max_length} that the model has: "
