@@ -28,6 +28,7 @@ class EncoderConfig:
     window_width: int = 64
     window_depth: int = 2
     window_heads: int = 4
+    window_head_width: int = 0  # features of a head; 0: window_width / window_heads. Heads that were pruned or added leave it as it was
     window_size: int = 4  # patches a side of one attention window
     global_layers: list[int] = field(
         default_factory=lambda: [1]
@@ -39,6 +40,7 @@ class EncoderConfig:
     )  # after each of the two stride-2 convolutions
     global_depth: int = 2
     global_heads: int = 4
+    global_head_width: int = 0  # features of a head; 0: the width / global_heads
     global_mlp: int = 512
 
 
@@ -49,6 +51,7 @@ class DecoderConfig:
     layers: int = 3
     width: int = 128
     heads: int = 4
+    head_width: int = 0  # features of a head; 0: width / heads. Heads that were pruned or added leave it as it was
     ffn: int = 384  # hidden features of the dense feed-forward layers
     dense_layers: int = 1  # the first layers, which have no experts
     experts: int = 8  # routed experts of each later layer

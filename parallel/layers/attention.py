@@ -27,13 +27,14 @@ class Attention(Module):
     are computed whole on each of them.
     """
 
-    def __init__(self, config: TransformerConfig, width: int, heads: int) -> None:
+    def __init__(self, config: TransformerConfig, width: int, heads: int, head_width: int = 0) -> None:
+        """head_width: features of a head; 0 for width / heads."""
         super().__init__(config)
         self.split = splits(config, heads)
-        self.head_width = width // heads
+        self.head_width = head_width or width // heads
         first, second = linear_pair(config, heads)
-        self.qkv = first(config, width, 3 * width)
-        self.proj = second(config, width, width)
+        self.qkv = first(config, width, 3 * heads * self.head_width)
+        self.proj = second(config, heads * self.head_width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, L, D] -> [B, L, D]."""

@@ -92,6 +92,17 @@ def refuse_what_the_release_cannot_say(model: ModelConfig) -> None:
             "model.decoder.tied_embeddings=true: the release has a matrix of its own for the logits (lm_head); only "
             "models with tied_embeddings=false can be written"
         )
+    own = {
+        "model.decoder.head_width": decoder.head_width,
+        "model.encoder.window_head_width": model.encoder.window_head_width,
+        "model.encoder.global_head_width": model.encoder.global_head_width,
+    }
+    for option, width in own.items():
+        if width:
+            raise ConfigError(
+                f"{option}={width}: heads were pruned or added; in the release, heads share out the width, and only "
+                f"models with {option}=0 can be written"
+            )
     if decoder.dense_layers < decoder.layers and not decoder.shared_experts:
         raise ConfigError(
             "model.decoder.shared_experts=0: the release has shared experts in every layer with experts"

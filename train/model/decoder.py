@@ -37,6 +37,7 @@ def transformer_config(
         num_layers=decoder.layers,
         hidden_size=decoder.width,
         num_attention_heads=decoder.heads,
+        kv_channels=decoder.head_width or decoder.width // decoder.heads,
         ffn_hidden_size=decoder.ffn,
         normalization="RMSNorm",
         layernorm_epsilon=decoder.norm_eps,

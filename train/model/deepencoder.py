@@ -124,7 +124,7 @@ class GlobalBranch(Module):
         )
         self.pre_norm = LayerNorm(config, width, NORM_EPS)
         self.layers = ModuleList(
-            GlobalBlock(width, encoder.global_heads, encoder.global_mlp, config)
+            GlobalBlock(width, encoder.global_heads, encoder.global_head_width, encoder.global_mlp, config)
             for _ in range(encoder.global_depth)
         )
 
@@ -155,10 +155,12 @@ class GlobalBranch(Module):
 class GlobalBlock(Module):
     """Pre-norm block of CLIP, with its approximation of GELU."""
 
-    def __init__(self, width: int, heads: int, hidden: int, config: TransformerConfig) -> None:
+    def __init__(
+        self, width: int, heads: int, head_width: int, hidden: int, config: TransformerConfig
+    ) -> None:
         super().__init__(config)
         self.norm1 = LayerNorm(config, width, NORM_EPS)
-        self.attn = Attention(config, width, heads)
+        self.attn = Attention(config, width, heads, head_width)
         self.norm2 = LayerNorm(config, width, NORM_EPS)
         first, second = linear_pair(config, hidden)
         self.fc1 = first(config, width, hidden)

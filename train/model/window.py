@@ -64,7 +64,9 @@ class WindowBlock(Module):
         width, grid = encoder.window_width, encoder.image_size // encoder.patch
         self.window = window
         self.norm1 = LayerNorm(config, width, NORM_EPS)
-        self.attn = RelativeAttention(config, width, encoder.window_heads, side=window or grid)
+        self.attn = RelativeAttention(
+            config, width, encoder.window_heads, encoder.window_head_width, side=window or grid
+        )
         self.norm2 = LayerNorm(config, width, NORM_EPS)
         first, second = linear_pair(config, encoder.window_mlp)
         self.lin1 = first(config, width, encoder.window_mlp)
@@ -97,8 +99,10 @@ class RelativeAttention(Attention):
     two positions.
     """
 
-    def __init__(self, config: TransformerConfig, width: int, heads: int, side: int) -> None:
-        super().__init__(config, width, heads)
+    def __init__(
+        self, config: TransformerConfig, width: int, heads: int, head_width: int, side: int
+    ) -> None:
+        super().__init__(config, width, heads, head_width)
         self.rel_pos_h = torch.nn.Parameter(
             torch.empty(2 * side - 1, self.head_width, dtype=config.params_dtype)
         )

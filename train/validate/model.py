@@ -27,13 +27,15 @@ def _encoder(encoder: EncoderConfig) -> Iterator[str]:
     yield from rules.one_of("model.encoder.kind", encoder.kind, ENCODERS)
     yield from rules.positive("model.encoder", encoder, ENCODER_SIZES)
     yield from rules.image_size("model.encoder.image_size", encoder.image_size, encoder.patch)
-    yield from rules.divides(
-        "model.encoder.window_heads", encoder.window_heads, "model.encoder.window_width", encoder.window_width
-    )
+    yield from rules.at_least("model.encoder.window_head_width", encoder.window_head_width, 0)
+    yield from rules.at_least("model.encoder.global_head_width", encoder.global_head_width, 0)
+    if not encoder.window_head_width:
+        name, heads = "model.encoder.window_heads", encoder.window_heads
+        yield from rules.divides(name, heads, "model.encoder.window_width", encoder.window_width)
     widths = encoder.compressor_widths
     if len(widths) != 2 or min(widths) < 1:
         yield f"model.encoder.compressor_widths={widths}: give two widths, one for each convolution."
-    else:
+    elif not encoder.global_head_width:
         name = "model.encoder.compressor_widths[1]"
         yield from rules.divides("model.encoder.global_heads", encoder.global_heads, name, widths[1])
     outside = [layer for layer in encoder.global_layers if not 0 <= layer < encoder.window_depth]
@@ -47,10 +49,7 @@ def _decoder(decoder: DecoderConfig) -> Iterator[str]:
     yield from rules.positive("model.decoder", decoder, sizes)
     yield from rules.at_least("model.decoder.shared_experts", decoder.shared_experts, 0)
     yield from rules.at_least("model.decoder.aux_loss", decoder.aux_loss, 0)
-    heads, width = decoder.heads, decoder.width
-    yield from rules.divides("model.decoder.heads", heads, "model.decoder.width", width)
-    if heads > 0 and width % heads == 0 and width // heads % 2:
-        yield f"model.decoder.heads={heads}: a head of {width // heads} features; rotary positions need an even number."
+    yield from _heads(decoder)
     if not 0 <= decoder.dense_layers <= decoder.layers:
         yield f"model.decoder.dense_layers={decoder.dense_layers}: choose 0 to model.decoder.layers={decoder.layers}."
     if decoder.dense_layers < decoder.layers:
@@ -60,6 +59,19 @@ def _decoder(decoder: DecoderConfig) -> Iterator[str]:
                 f"model.decoder.experts_per_token={decoder.experts_per_token}: there are "
                 f"model.decoder.experts={decoder.experts}. Choose {decoder.experts} or less."
             )
+
+
+def _heads(decoder: DecoderConfig) -> Iterator[str]:
+    """Heads share out the width, unless their own is given; rotary positions turn pairs of features."""
+    heads, width, own = decoder.heads, decoder.width, decoder.head_width
+    yield from rules.at_least("model.decoder.head_width", own, 0)
+    if own > 0:
+        if own % 2:
+            yield f"model.decoder.head_width={own}: rotary positions need an even number. Choose model.decoder.head_width={own + 1}."
+        return
+    yield from rules.divides("model.decoder.heads", heads, "model.decoder.width", width)
+    if heads > 0 and width % heads == 0 and width // heads % 2:
+        yield f"model.decoder.heads={heads}: a head of {width // heads} features; rotary positions need an even number."
 
 
 def _baseline(config: Config) -> Iterator[str]:
