@@ -24,6 +24,7 @@ from parallel import deepspeed_compat, pipeline, prepare, resume
 from parallel.checkpoint_writer import Writer
 from parallel.device import device
 from parallel.errors import MissingGradient, ParallelError
+from parallel.layers import transforms_in
 from parallel.options import EngineOptions, check
 from parallel.pipeline import StageOutput
 from parallel.topology import Topology
@@ -103,6 +104,7 @@ class Engine:
         self._hooks = prepare.sum_over_sequence_parts(self._names, topology)
         self._reached: set[torch.nn.Parameter] = set()
         self._hooks += prepare.watch_gradients(self._names, self._reached)
+        self._transforms = transforms_in(module)
 
     def train_step(self, batches: Sequence[Batch], counts: Mapping[str, float] | None = None) -> StepOutput:
         """One optimizer step over this rank's micro-batches of a global batch. All ranks call it together.
@@ -124,6 +126,7 @@ class Engine:
         prepare.sum_tied_gradients(self._tied)
         self._placeholders.zero_gradients()
         deepspeed_compat.step(self._deepspeed, self.options)
+        self._weights_changed()
         norm = float(self._deepspeed.get_global_grad_norm())
         return StepOutput(loss, norm, bool(self._deepspeed.optimizer.overflow), sums, weights, added)
 
@@ -169,7 +172,12 @@ class Engine:
         if found is None:
             return None
         deepspeed_compat.refresh(self._deepspeed)
+        self._weights_changed()
         return found["step"], found["extra"]
+
+    def _weights_changed(self) -> None:
+        for transform in self._transforms:
+            transform.weights_changed()
 
     def _facts(self) -> dict[str, Any]:
         return {"topology": asdict(self.topology), "engine": asdict(self.options)}

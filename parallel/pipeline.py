@@ -17,9 +17,9 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.transformer.moe.moe_utils import MoEAuxLossAutoScaler
 
 from parallel.errors import ParallelError
-from parallel.layers import Chunks
+from parallel.layers import chunks_of
 
-__all__ = ["Batch", "StageOutput", "chunks_of", "evaluating", "forward_only", "over_data_and_stages", "run"]
+__all__ = ["Batch", "StageOutput", "evaluating", "forward_only", "over_data_and_stages", "run"]
 
 
 class Batch(Protocol):
@@ -43,11 +43,6 @@ class StageOutput:
     hidden: torch.Tensor | None
     loss: torch.Tensor
     sums: dict[str, torch.Tensor]
-
-
-def chunks_of(module: torch.nn.Module) -> list[torch.nn.Module]:
-    """The pieces of the model on this rank, in model order."""
-    return list(module.pieces) if isinstance(module, Chunks) else [module]
 
 
 def run(

@@ -6,28 +6,34 @@ tensor-parallel shards from `sharded_state_dict()`.
 
 from parallel.layers.activations import made_again
 from parallel.layers.attention import Attention, CausalAttentionCore
+from parallel.layers.convolution import Convolution
+from parallel.layers.embedding import Embedding
 from parallel.layers.experts import Experts
 from parallel.layers.linear import (
     ColumnLinear,
     Linear,
     RowLinear,
     linear_pair,
-    shared_by_heads,
     splits,
 )
-from parallel.layers.module import Chunks, Module, ModuleList
+from parallel.layers.module import Chunks, Module, ModuleList, chunks_of
 from parallel.layers.norm import LayerNorm, Norm
 from parallel.layers.output import NO_LABEL, OutputLayer
 from parallel.layers.recompute import Stacks, recomputed
 from parallel.layers.router import Router, sequence_balance_loss
+from parallel.layers.shared import shared_by_ranks
 from parallel.layers.spec import decoder_spec
+from parallel.layers.transform import Chain, Site, Transformable, WeightTransform, fold, transforms_in
 
 __all__ = [
     "NO_LABEL",
     "Attention",
+    "Chain",
     "CausalAttentionCore",
     "Chunks",
     "ColumnLinear",
+    "Convolution",
+    "Embedding",
     "Experts",
     "LayerNorm",
     "Linear",
@@ -37,12 +43,18 @@ __all__ = [
     "OutputLayer",
     "Router",
     "RowLinear",
+    "Site",
     "Stacks",
+    "Transformable",
+    "WeightTransform",
+    "chunks_of",
     "decoder_spec",
+    "fold",
     "linear_pair",
     "made_again",
     "recomputed",
     "sequence_balance_loss",
-    "shared_by_heads",
+    "shared_by_ranks",
     "splits",
+    "transforms_in",
 ]

@@ -4,6 +4,7 @@ grouped_gemm package.
 Shapes: E local experts, F expert features, D width, T tokens routed to this rank (sorted by expert).
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,9 +15,10 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 
 from parallel.layers.activations import swiglu, swiglu_gradients
 from parallel.layers.products import Groups
+from parallel.layers.transform import Site, Transformable
 
 
-class Experts(MegatronModule):
+class Experts(Transformable, MegatronModule):
     """SwiGLU experts, in the interface of megatron-core's SequentialMLP. Split by expert, never by tensor.
 
     An expert that no token chose has a zero gradient, not a missing one: all experts of a rank are one
@@ -68,7 +70,12 @@ class Experts(MegatronModule):
         groups = Groups(tokens_per_expert.to(hidden.device))
         if places is None:
             places = torch.arange(hidden.shape[0], device=hidden.device)
-        return _SwiGLUExperts.apply(hidden, probs, self.fc1, self.fc2, groups, places), None
+        return _SwiGLUExperts.apply(hidden, probs, self.used("fc1"), self.used("fc2"), groups, places), None
+
+    def sites(self) -> Iterator[Site]:
+        """Its two stacks of weights."""
+        yield Site(self, "fc1", kind="experts", gated=True)
+        yield Site(self, "fc2", kind="experts")
 
     def backward_dw(self) -> None:
         """Weight gradients are never delayed here; megatron-core's schedules ask."""
@@ -81,7 +88,7 @@ class Experts(MegatronModule):
         """
         axis = len(sharded_offsets)
         share = (axis, self.expert_group.rank(), self.expert_group.size())
-        return {
+        weights = {
             f"{prefix}{name}": ShardedTensor.from_rank_offsets(
                 f"{prefix}experts.linear_{name}.weight",
                 getattr(self, name),
@@ -92,6 +99,7 @@ class Experts(MegatronModule):
             )
             for name in ("fc1", "fc2")
         }
+        return weights | self.transform_shards(prefix, sharded_offsets, metadata)
 
 
 class _SwiGLUExperts(torch.autograd.Function):

@@ -7,7 +7,7 @@ import torch
 from megatron.core.transformer.module import MegatronModule as Module
 from megatron.core.transformer.utils import sharded_state_dict_default
 
-__all__ = ["Chunks", "Module", "ModuleList"]
+__all__ = ["Chunks", "Module", "ModuleList", "chunks_of"]
 
 
 class ModuleList(torch.nn.ModuleList):
@@ -43,3 +43,8 @@ class Chunks(Module):
             for index, piece in enumerate(self.pieces)
             for name, shard in piece.sharded_state_dict(prefix, sharded_offsets, metadata).items()  # type: ignore[operator]
         }
+
+
+def chunks_of(module: torch.nn.Module) -> list[torch.nn.Module]:
+    """The pieces of the model on this rank, in model order."""
+    return list(module.pieces) if isinstance(module, Chunks) else [module]

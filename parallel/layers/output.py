@@ -12,19 +12,19 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from megatron.core.tensor_parallel import (
-    ColumnParallelLinear,
     copy_to_tensor_model_parallel_region,
     gather_from_sequence_parallel_region,
 )
 
 from parallel import cpu_settings
+from parallel.layers.linear import TransformableColumn
 
 NO_LABEL = -100
 _BLOCK = 2**25  # logits
 _FEWEST, _MOST = 64, 4096  # positions in a block, but for the last few
 
 
-class OutputLayer(ColumnParallelLinear):
+class OutputLayer(TransformableColumn):
     """megatron-core's output layer; with `labels` it returns the summed loss in the place of the logits."""
 
     def forward(
@@ -39,7 +39,7 @@ class OutputLayer(ColumnParallelLinear):
         """
         if labels is None:
             return super().forward(input_, weight, runtime_gather_output)
-        weight = self.weight if weight is None else weight
+        weight = self.used() if weight is None else weight
         if self.sequence_parallel:
             input_ = gather_from_sequence_parallel_region(input_, tensor_parallel_output_grad=True)
         elif self.tp_group.size() > 1:

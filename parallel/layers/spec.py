@@ -1,6 +1,7 @@
 """megatron-core's own decoder layers with our norm, attention core, router and experts put in."""
 
 from types import SimpleNamespace
+from typing import Any
 
 from megatron.core.models.gpt.gpt_layer_specs import get_gpt_decoder_block_spec
 from megatron.core.transformer.moe.moe_layer import MoESubmodules
@@ -10,6 +11,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from parallel.layers.activations import SwiGLU
 from parallel.layers.attention import CausalAttentionCore
 from parallel.layers.experts import Experts
+from parallel.layers.linear import TransformableColumn, TransformableRow
 from parallel.layers.mixture import MixtureOfExperts
 from parallel.layers.norm import Norm
 from parallel.layers.router import Router
@@ -23,14 +25,22 @@ def decoder_spec(config: TransformerConfig, vp_stage: int | None = None) -> Tran
     spec.layer_norm = Norm
     for layer in spec.layer_specs:
         layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = Norm
-        layer.submodules.self_attention.submodules.core_attention = CausalAttentionCore
+        attention = layer.submodules.self_attention.submodules
+        attention.core_attention = CausalAttentionCore
+        attention.linear_qkv, attention.linear_proj = TransformableColumn, TransformableRow
         mlp = layer.submodules.mlp  # a ModuleSpec in megatron-core 0.16, a functools.partial later
         parts = getattr(mlp, "submodules", None) or mlp.keywords["submodules"]
         if isinstance(parts, MoESubmodules):
             parts.experts, parts.router = Experts, Router
-            parts.shared_experts.submodules.activation_func = SwiGLU
+            _feed_forward(parts.shared_experts.submodules)
             # Not a ModuleSpec: of those megatron-core warns when it does not know the class.
             layer.submodules.mlp = SimpleNamespace(module=MixtureOfExperts, submodules=parts)
         else:
-            parts.activation_func = SwiGLU
+            _feed_forward(parts)
     return spec
+
+
+def _feed_forward(parts: Any) -> None:
+    """Our parts of a dense feed-forward."""
+    parts.activation_func = SwiGLU
+    parts.linear_fc1, parts.linear_fc2 = TransformableColumn, TransformableRow

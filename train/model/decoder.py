@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from megatron.core.models.gpt.gpt_model import GPTModel
 from megatron.core.transformer.transformer_config import TransformerConfig
 
-from parallel.layers import OutputLayer, decoder_spec
+from parallel.layers import Embedding, OutputLayer, decoder_spec
 from train.config import DecoderConfig, ModelConfig, ParallelConfig
 from train.model.placement import Part, parts
 
@@ -120,6 +120,7 @@ class Decoder(GPTModel):
         embedding being on the first one. Here both get the same values from `initialise`, as they have one key.
         """
         if self.pre_process:
+            self.embedding.word_embeddings.__class__ = Embedding
             self.embedding.word_embeddings.weight.is_embedding_or_output_parameter = True
         if self.post_process and self.output_layer.weight is not None:
             self.output_layer.weight.is_embedding_or_output_parameter = True

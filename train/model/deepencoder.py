@@ -19,6 +19,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from data_pipeline.resolution import token_side
 from parallel.layers import (
     Attention,
+    Convolution,
     LayerNorm,
     Linear,
     Module,
@@ -102,8 +103,8 @@ class Compressor(Module):
         super().__init__(config)
         first, second = encoder.compressor_widths
         options = {"kernel_size": 3, "stride": 2, "padding": 1, "bias": False, "dtype": config.params_dtype}
-        self.conv1 = torch.nn.Conv2d(encoder.neck_width, first, **options)
-        self.conv2 = torch.nn.Conv2d(first, second, **options)
+        self.conv1 = Convolution(encoder.neck_width, first, **options)
+        self.conv2 = Convolution(first, second, **options)
 
     def forward(self, x_VCGG: torch.Tensor) -> torch.Tensor:
         """[V, neck width, G, G] -> [V, C, F, F]."""

@@ -3,7 +3,7 @@
 import torch
 from torch.nn import Parameter
 
-from parallel.layers import Chunks
+from parallel.layers import chunks_of
 from train.model.optical import OpticalModel
 
 LAYERS = "decoder.decoder.layers."
@@ -15,13 +15,15 @@ def whole_names(module: torch.nn.Module) -> dict[str, Parameter]:
     A stage numbers its layers from 0; here they have their numbers in the model. The output layer's copy of a
     tied embedding has the embedding's name.
     """
-    pieces = module.pieces if isinstance(module, Chunks) else [module]
     return {
-        _whole(piece, name): parameter for piece in pieces for name, parameter in piece.named_parameters()
+        whole_name(piece, name): parameter
+        for piece in chunks_of(module)
+        for name, parameter in piece.named_parameters()
     }
 
 
-def _whole(piece: torch.nn.Module, name: str) -> str:
+def whole_name(piece: torch.nn.Module, name: str) -> str:
+    """The name in the whole model of what is `name` in a piece of it."""
     if not isinstance(piece, OpticalModel):
         return name
     if name.startswith(LAYERS):

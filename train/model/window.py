@@ -13,6 +13,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 
 from parallel.layers import (
     Attention,
+    Convolution,
     LayerNorm,
     Module,
     ModuleList,
@@ -20,7 +21,7 @@ from parallel.layers import (
     linear_pair,
     made_again,
     recomputed,
-    shared_by_heads,
+    shared_by_ranks,
 )
 from train.config import EncoderConfig
 
@@ -35,7 +36,7 @@ class WindowBranch(Module):
     def __init__(self, encoder: EncoderConfig, config: TransformerConfig) -> None:
         super().__init__(config)
         width, grid, dtype = encoder.window_width, encoder.image_size // encoder.patch, config.params_dtype
-        self.patch_embed = torch.nn.Conv2d(3, width, encoder.patch, encoder.patch, dtype=dtype)
+        self.patch_embed = Convolution(3, width, encoder.patch, encoder.patch, dtype=dtype)
         self.pos_embed = torch.nn.Parameter(torch.empty(1, grid, grid, width, dtype=dtype))
         self.blocks = ModuleList(
             WindowBlock(encoder, config, window=0 if index in encoder.global_layers else encoder.window_size)
@@ -113,7 +114,7 @@ class RelativeAttention(Attention):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, G, G, D] -> [B, G, G, D], B windows or pages."""
         rows, columns = (
-            offset_vectors(shared_by_heads(table) if self.split else table, x.shape[1])
+            offset_vectors(shared_by_ranks(table) if self.split else table, x.shape[1])
             for table in (self.rel_pos_h, self.rel_pos_w)
         )
         return self.on_square(x.flatten(1, 2), rows, columns).view(x.shape)
@@ -126,9 +127,9 @@ class Neck(Module):
 
     def __init__(self, width: int, channels: int, config: TransformerConfig) -> None:
         super().__init__(config)
-        self.conv1 = torch.nn.Conv2d(width, channels, 1, bias=False, dtype=config.params_dtype)
+        self.conv1 = Convolution(width, channels, 1, bias=False, dtype=config.params_dtype)
         self.norm1 = LayerNorm(config, channels, NORM_EPS)
-        self.conv2 = torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False, dtype=config.params_dtype)
+        self.conv2 = Convolution(channels, channels, 3, padding=1, bias=False, dtype=config.params_dtype)
         self.norm2 = LayerNorm(config, channels, NORM_EPS)
 
     def forward(self, x_VDGG: torch.Tensor) -> torch.Tensor:

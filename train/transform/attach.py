@@ -1,0 +1,35 @@
+"""The transforms that a configuration asks for, put into a model whose weights are loaded."""
+
+import math
+
+import torch
+
+from parallel.layers import Site
+from train.config import Config, TuneConfig
+from train.targets import Target, chosen, matches
+from train.transform.low_rank import Factors, LowRank
+from train.transform.sites import sites
+
+LOW_RANK = ("lora", "dora")
+
+
+def attach(config: Config, model: torch.nn.Module) -> None:
+    """Puts the chains of `config` around the weights that this rank holds, as they are now."""
+    here = sites(model)
+    if config.tune.kind in LOW_RANK:
+        for target in chosen(config.model, config.tune.targets, "tune.targets"):
+            if target.name in here:
+                _attach_factors(here[target.name], target, config.tune, config.seed)
+
+
+def _attach_factors(site: Site, target: Target, tune: TuneConfig, seed: int) -> None:
+    rank = rank_of(target, tune)
+    scale = tune.alpha / (math.sqrt(rank) if tune.rank_stabilised else rank)
+    factors = Factors(rank, scale, tune.kind == "dora", tune.dropout if target.kind == "linear" else 0.0)
+    site.attach("low_rank", LowRank(site, factors, target.name, seed))
+
+
+def rank_of(target: Target, tune: TuneConfig) -> int:
+    """The rank of a layer's factors: that of the last entry of `tune.ranks` that names it, or `tune.rank`."""
+    own = [rank for name, rank in tune.ranks.items() if matches(target.name, name)]
+    return own[-1] if own else tune.rank
