@@ -13,6 +13,7 @@ from parallel import checkpoint as checkpoints
 from parallel.device import device
 from parallel.snapshot import load_module
 from parallel.topology import environment
+from train.adapt.attach import add
 from train.config import Config, ParallelConfig
 from train.find_run import locate, read_config, run_folder_of
 from train.model.optical import OpticalModel, build
@@ -59,8 +60,15 @@ def load_trained(path: Path, sizes: ParallelConfig = ONE_PROCESS, option: str = 
         config.model, tokenizer.image, sizes, precision=precision, device=device(), seed=config.seed
     )
     assert isinstance(model, OpticalModel)
+    add(config, model)
     load_module(folder, model)
     model.eval()
     encoder, data = config.model.encoder, config.data
-    spec = BatchSpec(tuple(data.modes), encoder.patch, data.max_length, texts=encoder.kind != "optical")
+    spec = BatchSpec(
+        tuple(data.modes),
+        encoder.patch,
+        data.max_length,
+        texts=encoder.kind != "optical",
+        reserved=config.tune.reserved,
+    )
     return Trained(model, tokenizer, spec, config, found.folder, checkpoints.step_of(folder))

@@ -16,7 +16,7 @@ from train.objective import NextToken
 def freeze(model: torch.nn.Module, prefixes: Sequence[str]) -> None:
     """Keeps the parameters whose names in the whole model start with one of `prefixes` as they are; every prefix must
     name something on some stage."""
-    here, everywhere = whole_names(model), _names_of_all_stages(model) if prefixes else set()
+    here, everywhere = whole_names(model), names_of_all_stages(model) if prefixes else set()
     for prefix in prefixes:
         if not any(_within(name, prefix) for name in everywhere):
             parts = sorted({".".join(name.split(".")[:2]) for name in everywhere})
@@ -32,7 +32,7 @@ def freeze_idle_heads(model: torch.nn.Module, objective: NextToken) -> None:
     for name, parameter in whole_names(model).items():
         for head, wanted in asked.items():
             if _within(name, head):
-                parameter.requires_grad_(wanted)
+                parameter.requires_grad_(wanted and parameter.requires_grad)
 
 
 def counted(model: torch.nn.Module) -> tuple[int, int]:
@@ -54,7 +54,8 @@ def _within(name: str, prefix: str) -> bool:
     return name == prefix or name.startswith(f"{prefix}.")
 
 
-def _names_of_all_stages(model: torch.nn.Module) -> set[str]:
+def names_of_all_stages(model: torch.nn.Module) -> set[str]:
+    """The names that the parameters of all pipeline stages have in the whole model; all of them call it."""
     found: list[list[str]] = [[] for _ in range(parallel_state.get_pipeline_model_parallel_world_size())]
     dist.all_gather_object(found, list(whole_names(model)), group=parallel_state.get_pipeline_model_parallel_group())
     return {name for names in found for name in names}

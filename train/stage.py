@@ -22,6 +22,7 @@ from parallel.engine import Engine, EngineOptions
 from parallel.layers import Chunks
 from parallel.snapshot import load_module
 from parallel.topology import environment
+from train.adapt.attach import add
 from train.config import Config
 from train.curriculum import Curriculum
 from train.launch.signals import StopFlag
@@ -130,6 +131,7 @@ def build_model(config: Config, tokenizer: Tokenizer) -> OpticalModel | Chunks:
     )
     if config.stage.start_from:
         load_module(Path(config.stage.start_from), model)
+    add(config, model)
     return model
 
 
@@ -157,6 +159,7 @@ def batch_spec(config: Config) -> BatchSpec:
         texts=config.model.encoder.kind != "optical",
         row_multiple=math.lcm(8, config.parallel.tensor),
         every_size=config.engine.zero == 3,
+        reserved=config.tune.reserved,
     )
 
 

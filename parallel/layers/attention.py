@@ -84,12 +84,18 @@ def _offsets(side: int, device: torch.device) -> torch.Tensor:
     return steps[:, None] - steps[None, :] + side - 1
 
 
-class CausalAttentionCore(torch.nn.Module):
+Prefix = tuple[torch.Tensor, torch.Tensor]  # keys and values, [P, 1, N, H] each
+
+
+class CausalAttentionCore(Module):
     """The decoder's core attention, in the interface of megatron-core's DotProductAttention.
 
     Handles what the decoder uses: causal attention, also within each of several samples that share a row, and a query
     that sees all cached keys. Padding needs no mask because it stands at the end of a row, where no valid position
     looks. Raises ValueError for dropout or context parallelism in the configuration.
+
+    prefix: a module that gives `Prefix` when called, P keys and values that every position of every sample sees, as if
+    they stood before it; None for none. They take no positions of a row, and are not turned by its rotary angles.
     """
 
     def __init__(
@@ -101,10 +107,11 @@ class CausalAttentionCore(torch.nn.Module):
         softmax_scale: float | None = None,
         **_: object,
     ) -> None:
-        super().__init__()
+        super().__init__(config)
         if config.context_parallel_size != 1 or config.attention_dropout:
             raise ValueError("this attention core has no dropout and no context parallelism")
         self.mask_type, self.scale = attn_mask_type, softmax_scale
+        self.prefix: torch.nn.Module | None = None
 
     def forward(
         self,
@@ -122,23 +129,46 @@ class CausalAttentionCore(torch.nn.Module):
         rows laid end to end, and B * L. megatron-core hands it through as it is; there, no layer waits for a device.
         """
         causal = (attn_mask_type or self.mask_type) == AttnMaskType.causal
+        prefix = None if self.prefix is None else self.prefix()
         if attention_mask is None:
-            return self._attend(query, key, value, causal)
+            return self._after(prefix, query, key, value, causal)
         if attention_mask.ndim != 1:
             raise ValueError(
                 f"bounds of samples are [S + 1], a mask of {tuple(attention_mask.shape)} is not supported"
             )
-        return self._within_samples(query, key, value, attention_mask.diff().tolist(), causal)
+        return self._within_samples(prefix, query, key, value, attention_mask.diff().tolist(), causal)
 
     def _within_samples(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, lengths: list[int], causal: bool
+        self,
+        prefix: Prefix | None,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        lengths: list[int],
+        causal: bool,
     ) -> torch.Tensor:
         """Each sample as if it stood alone; their `lengths` add up to B * L, and none crosses the end of a row."""
         length, batch, _, _ = query.shape
         # Split, not sliced: the backward of each slice would fill a tensor of the size of all rows.
         parts = (x.transpose(0, 1).flatten(0, 1).unsqueeze(1).split(lengths) for x in (query, key, value))
-        out = torch.cat([self._attend(q, k, v, causal) for q, k, v in zip(*parts, strict=True)])
+        out = torch.cat([self._after(prefix, q, k, v, causal) for q, k, v in zip(*parts, strict=True)])
         return out.view(batch, length, -1).transpose(0, 1).contiguous()
+
+    def _after(
+        self,
+        prefix: Prefix | None,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        causal: bool,
+    ) -> torch.Tensor:
+        """`_attend` behind a prefix: queries of zeros stand before the others, so that a kernel for a square serves."""
+        if prefix is None:
+            return self._attend(query, key, value, causal)
+        before = [part.expand(-1, key.shape[1], -1, -1) for part in prefix]
+        absent = query.new_zeros(len(before[0]), *query.shape[1:])
+        pairs = zip((absent, *before), (query, key, value), strict=True)
+        return self._attend(*(torch.cat(pair) for pair in pairs), causal)[len(absent) :]
 
     def _attend(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: bool

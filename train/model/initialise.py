@@ -9,20 +9,30 @@ their input. Offsets of relative positions start at zero, norms at one, biases a
 
 import math
 import zlib
+from collections.abc import Set
 
 import torch
 from megatron.core.dist_checkpointing.mapping import ShardedTensor, ShardedTensorFactory
 
 # The last matrix of each residual branch; an expert's is described to checkpoints as `linear_fc2`.
-RESIDUAL = ("attn.proj.weight", "lin2.weight", ".fc2.weight", "linear_proj.weight", "linear_fc2.weight")
+RESIDUAL = (
+    "attn.proj.weight",
+    "lin2.weight",
+    ".fc2.weight",
+    "linear_proj.weight",
+    "linear_fc2.weight",
+    "adapter.up.weight",
+)
 
 
-def initialise(model: torch.nn.Module, seed: int) -> None:
-    """Fills every parameter in place. Reads which part of which whole each tensor is from
-    `model.sharded_state_dict()`.
+def initialise(model: torch.nn.Module, seed: int, only: Set[torch.nn.Parameter] | None = None) -> None:
+    """Fills every parameter, or those that were added (`only`), in place. Reads which part of which whole each tensor is
+    from `model.sharded_state_dict()`.
     """
     with torch.no_grad():
         for entry in model.sharded_state_dict().values():  # type: ignore[operator]
+            if only is not None and entry.data not in only:
+                continue
             shards = entry.build() if isinstance(entry, ShardedTensorFactory) else entry
             for shard in shards if isinstance(shards, list) else [shards]:
                 if isinstance(shard, ShardedTensor):
@@ -55,6 +65,8 @@ def deviation(name: str, shape: tuple[int, ...]) -> float | None:
         return None
     if name.endswith(("pos_embed", "position_embedding", "class_embedding")):
         return 0.02
+    if name.endswith(("prompt.table", "prefix.table")):  # what encoders make a prompt or a prefix of
+        return 1.0
     if name.endswith(("newline", "separator")):
         return 1 / math.sqrt(shape[-1])
     if len(shape) == 4 or ".convolutions." in name:  # [outputs, inputs, height, width], [outputs, inputs, length]

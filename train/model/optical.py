@@ -14,11 +14,12 @@ from megatron.core.tensor_parallel import scatter_to_sequence_parallel_region
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 from data_pipeline.resolution import token_side
-from parallel.layers import Chunks, Module
+from parallel.layers import Asked, Chunks, Labelled, Module
 from train.config import ModelConfig, ParallelConfig
 from train.model.decoder import build_decoder, transformer_config
 from train.model.deepencoder import DeepEncoder, Vision
 from train.model.glyphs import GlyphHeads, Maps
+from train.model.helpers import Helpers
 from train.model.initialise import initialise
 from train.model.placement import Part, of_rank
 from train.model.text_encoder import TextEncoder
@@ -51,6 +52,8 @@ class ModelOutput(NamedTuple):
     patch_glyphs: Maps | None = None  # of each stack [V, G, G, classes]
     token_glyphs: Maps | None = None  # of each stack [V, G, G, classes]
     nats: torch.Tensor | None = None  # summed cross-entropy of the labelled positions, scalar
+    labelled: Labelled | None = None  # what was asked of them beyond that
+    vision: tuple[torch.Tensor, ...] | None = None  # vision tokens of each stack [V, F * F, D]
 
 
 class OpticalModel(Module):
@@ -78,6 +81,8 @@ class OpticalModel(Module):
         self.share_embeddings_and_output_weights = model.decoder.tied_embeddings
         self.image_token, self.patch = image_token, model.encoder.patch
         self.received: torch.Tensor | None = None
+        self.helpers: Helpers | None = None  # what one stage trains beside the model (train.model.helpers)
+        self.prompt: Module | None = None  # gives the embeddings of the positions that samples reserve
         whole = copy.copy(transformer)  # the encoder's sequences are never split over ranks
         whole.sequence_parallel = False
         if encoder_split == "replicate":
@@ -99,12 +104,21 @@ class OpticalModel(Module):
         else:
             self.decoder.set_input_tensor(received)
 
-    def forward(self, batch: Batch, with_glyphs: bool = False, with_nats: bool = False) -> ModelOutput:
+    def forward(
+        self,
+        batch: Batch,
+        with_glyphs: bool = False,
+        with_nats: bool = False,
+        asked: Asked | None = None,
+        with_vision: bool = False,
+    ) -> ModelOutput:
         """Logits at every position, or what the next piece takes; with `with_glyphs` (and heads in the model)
         the glyph maps of what is encoded here; with `with_nats` the loss in the place of the logits, in a fraction of
-        their memory.
+        their memory; or what is `asked` of the labelled positions, and with `with_vision` the vision tokens, both in the
+        widths of a teacher where there are `helpers`.
         """
         part, glyphs, embedded_LBD, padding = self.part, (None, None), None, padding_or_members(batch)
+        tokens = None
         if part.window or part.embedding:
             vision = self.encode(batch)
             if with_glyphs and self.glyph_heads is not None:
@@ -112,18 +126,22 @@ class OpticalModel(Module):
             if not part.embedding:
                 return ModelOutput(vision.features, None, *glyphs)
             embedded_LBD = self.embed(batch, vision)
+            tokens = vision.tokens if with_vision else None
         if self.config.sequence_parallel:
             by_position = padding.transpose(0, 1).contiguous()
             padding = scatter_to_sequence_parallel_region(by_position).transpose(0, 1)
             if embedded_LBD is not None:
                 embedded_LBD = scatter_to_sequence_parallel_region(embedded_LBD)
-        labels = batch.labels if with_nats else None
+        labels = asked or (batch.labels if with_nats else None)
         positions = None if batch.bounds is None else batch.positions
         out = self.decoder(
             None, positions, batch.bounds, decoder_input=embedded_LBD, padding_mask=padding, labels=labels
         )
         if not part.head:
             return ModelOutput(out, None, *glyphs)
+        if asked is not None:
+            found = ModelOutput(None, None, *glyphs, labelled=out, vision=tokens)
+            return found if self.helpers is None else self.helpers(found)
         return ModelOutput(None, None, *glyphs, out) if with_nats else ModelOutput(None, out, *glyphs)
 
     def encode(self, batch: Batch) -> Vision:
@@ -145,7 +163,9 @@ class OpticalModel(Module):
         return self.encoder(embedded_VTD, (texts >= 0).sum(1), stacks)
 
     def embed(self, batch: Batch, vision: Vision) -> torch.Tensor:
-        """Embeddings [L, B, D] of a row's tokens, its vision tokens in place of its `<image>` tokens."""
+        """Embeddings [L, B, D] of a row's tokens, its vision tokens in place of its `<image>` tokens, a learned prompt in place
+        of what each sample reserves for it.
+        """
         embedded = self.decoder.embedding(input_ids=batch.tokens, position_ids=batch.positions).transpose(
             0, 1
         )
@@ -155,7 +175,10 @@ class OpticalModel(Module):
         torch._assert_async(images.sum() == len(rows), "<image> tokens and vision tokens differ in number")
         # Where no token asks for them, in a text-only batch, the vision tokens get zero gradients, not
         # missing ones.
-        joined = embedded.masked_scatter(images.unsqueeze(-1), rows).transpose(0, 1).contiguous()
+        joined = embedded.masked_scatter(images.unsqueeze(-1), rows)
+        if self.prompt is not None:
+            joined = self.prompt(joined, batch.positions)
+        joined = joined.transpose(0, 1).contiguous()
         if self.config.recompute_granularity and torch.is_grad_enabled() and not joined.requires_grad:
             joined.requires_grad_()  # what is computed again gets gradients only through its input
         return joined

@@ -1,0 +1,1 @@
+"""What fine-tuning puts beside a model's frozen weights: adapters, prefixes, prompts."""

@@ -1,0 +1,57 @@
+"""Bottleneck adapters (Houlsby et al., arXiv 1902.00751): a small network behind each attention and each feed-forward.
+
+Shapes: L positions of this rank, B rows, D width, W features of the bottleneck.
+"""
+
+from collections.abc import Collection
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from megatron.core.transformer.transformer_config import TransformerConfig
+
+from parallel.layers import Linear, Module
+
+
+class Adapter(Module):
+    """x + up(gelu(down(x))). It begins as the identity, because `up` begins at zero.
+
+    Every tensor rank holds it whole; under sequence parallelism each applies it to its own positions, and the engine adds
+    up what they make of its gradient.
+    """
+
+    def __init__(self, config: TransformerConfig, width: int) -> None:
+        super().__init__(config)
+        self.down = Linear(config, config.hidden_size, width)
+        self.up = Linear(config, width, config.hidden_size)
+        for parameter in self.parameters():
+            parameter.sequence_parallel = config.sequence_parallel  # type: ignore[attr-defined]
+
+    def forward(self, x_LBD: torch.Tensor) -> torch.Tensor:
+        """[L, B, D] -> [L, B, D]."""
+        return x_LBD + self.up(F.gelu(self.down(x_LBD)))
+
+
+def put_adapters(layer: torch.nn.Module, width: int, targets: Collection[str]) -> None:
+    """Adapters in one decoder layer, on what its attention and its feed-forward make, before that is added to the residual
+    stream, as in the paper. targets: "attention"; "dense" and "experts" for the feed-forward of that kind.
+
+    megatron-core adds in the layer's own forward, between which and its parts stands only a hook of theirs.
+    """
+    feed = "experts" if hasattr(layer.mlp, "router") else "dense"
+    for name, kind, part in (
+        ("attention_adapter", "attention", layer.self_attention),
+        ("feed_adapter", feed, layer.mlp),
+    ):
+        if kind in targets:
+            adapter = Adapter(layer.config, width)  # type: ignore[arg-type]
+            layer.add_module(name, adapter)
+            part.register_forward_hook(partial(_through, adapter))  # type: ignore[union-attr]
+
+
+def _through(
+    adapter: Adapter, part: torch.nn.Module, inputs: object, output: tuple[torch.Tensor, torch.Tensor | None]
+) -> tuple[torch.Tensor, None]:
+    out, bias = output
+    assert bias is None, "the decoder's projections have no bias that is added later"
+    return adapter(out), None
