@@ -6,6 +6,7 @@ A sentence begins with the override as it stands and says which one would do.
 
 import difflib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 
 def positive(section: str, values: object, names: str) -> Iterator[str]:
@@ -48,6 +49,12 @@ def one_of(name: str, value: str, known: Sequence[str]) -> Iterator[str]:
     """`value` is one of `known`."""
     if value not in known:
         yield f"{name}={value}: choose one of {', '.join(known)}.{meant(value, known, name + '=')}"
+
+
+def unused_folder(name: str, path: Path) -> Iterator[str]:
+    """`path` is to be written whole: nothing is there, or an empty folder."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        yield f"{name}={path} exists and is not empty: choose another folder"
 
 
 def meant(value: str, known: Sequence[str], before: str = "") -> str:

@@ -7,7 +7,9 @@ a stage's folder holds config.yaml, overrides.txt, metrics.jsonl (the truth), st
 import json
 import math
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +77,21 @@ def write_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `target` (absent or empty) when all went well, and is gone otherwise; so is what a
+    killed process left of one.
+    """
+    working = target.with_name(f".{target.name}.tmp-{os.getpid()}")
+    try:
+        for old in target.parent.glob(f".{target.name}.tmp-*"):
+            shutil.rmtree(old, ignore_errors=True)
+        working.mkdir(parents=True)
+        yield working
+        if target.exists():
+            target.rmdir()
+        working.rename(target)
+    finally:
+        shutil.rmtree(working, ignore_errors=True)

@@ -1,11 +1,10 @@
 """One conversion, whole or not at all: written beside its place, then renamed."""
 
-import os
-import shutil
 import sys
 from pathlib import Path
 
 from train.convert.config import ConvertConfig, is_released
+from train.run_folder import written_whole
 
 
 def main(config: ConvertConfig) -> None:
@@ -13,18 +12,11 @@ def main(config: ConvertConfig) -> None:
     from parallel.topology import Topology, start, stop
 
     target = Path(config.to)
-    working = target.with_name(f".{target.name}.tmp-{os.getpid()}")
     start(Topology(), seed=0)
     try:
-        for old in target.parent.glob(f".{target.name}.tmp-*"):  # of a killed conversion
-            shutil.rmtree(old, ignore_errors=True)
-        working.mkdir(parents=True)
-        notes = _convert(config, target, working)
-        if target.exists():
-            target.rmdir()  # empty, as was checked
-        working.rename(target)
+        with written_whole(target) as working:
+            notes = _convert(config, target, working)
     finally:
-        shutil.rmtree(working, ignore_errors=True)
         stop()
     for note in notes[:-1]:
         print(f"note: {note}", file=sys.stderr)

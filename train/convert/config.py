@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from conf import rules
 from conf.errors import ConfigError
 from data_pipeline.errors import UserError
 from train.find_run import locate
@@ -59,9 +60,8 @@ def check(config: ConvertConfig) -> None:
             locate(config.source, "from")
         except UserError as error:
             raise ConfigError(f"{error}; nor are there released weights (*.safetensors)") from None
-    target = Path(config.to)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ConfigError(f"to={config.to} exists and is not empty: choose another folder")
+    for fault in rules.unused_folder("to", Path(config.to)):
+        raise ConfigError(fault)
 
 
 def is_released(folder: Path) -> bool:
