@@ -64,6 +64,8 @@ class DecoderConfig:
     norm_eps: float = 1e-6
     aux_loss: float = 0.001  # weight of the per-sequence load-balancing loss
     tied_embeddings: bool = False  # one matrix embeds tokens and gives their logits
+    attention_rank: int = 0  # attention's matrices are products of two of this rank; 0: whole (train.surgery factorize.attention)
+    ffn_rank: int = 0  # the same of dense layers and shared experts (factorize.ffn)
 
 
 @dataclass
