@@ -5,6 +5,7 @@ Shapes: L positions of this rank, B rows, D width, W features of the bottleneck.
 
 from collections.abc import Collection
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,21 +33,18 @@ class Adapter(Module):
         return x_LBD + self.up(F.gelu(self.down(x_LBD)))
 
 
-def put_adapters(layer: torch.nn.Module, width: int, targets: Collection[str]) -> None:
+def put_adapters(layer: Any, name: str, width: int, targets: Collection[str]) -> None:
     """Adapters in one decoder layer, on what its attention and its feed-forward make, before that is added to the residual
-    stream, as in the paper. targets: "attention"; "dense" and "experts" for the feed-forward of that kind.
+    stream, as in the paper. name: the layer's, in the whole model. targets: names of layers in the whole model; each part
+    that holds one of them gets an adapter.
 
     megatron-core adds in the layer's own forward, between which and its parts stands only a hook of theirs.
     """
-    feed = "experts" if hasattr(layer.mlp, "router") else "dense"
-    for name, kind, part in (
-        ("attention_adapter", "attention", layer.self_attention),
-        ("feed_adapter", feed, layer.mlp),
-    ):
-        if kind in targets:
-            adapter = Adapter(layer.config, width)  # type: ignore[arg-type]
-            layer.add_module(name, adapter)
-            part.register_forward_hook(partial(_through, adapter))  # type: ignore[union-attr]
+    for own, part in (("attention_adapter", "self_attention"), ("feed_adapter", "mlp")):
+        if any(target.startswith(f"{name}.{part}.") for target in targets):
+            adapter = Adapter(layer.config, width)
+            layer.add_module(own, adapter)
+            getattr(layer, part).register_forward_hook(partial(_through, adapter))
 
 
 def _through(

@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Sequence
 
 import torch
+from megatron.core.transformer.transformer_config import TransformerConfig
 
 from conf.errors import ConfigError
 from conf.rules import meant
@@ -14,9 +15,10 @@ from train.adapt.prefix import EncodedPrefix, Prefix
 from train.adapt.prompt import EncodedPrompt, Prompt
 from train.config import Config, TuneConfig
 from train.model.initialise import initialise
-from train.model.names import whole_names
+from train.model.names import LAYERS, whole_names
 from train.model.optical import OpticalModel
 from train.parameters import names_of_all_stages
+from train.targets import chosen
 
 KINDS = ("adapter", "prefix", "prompt", "p_tuning", "p_tuning_v2", "selective")
 
@@ -36,7 +38,7 @@ def add(config: Config, model: torch.nn.Module) -> None:
     with torch.device(next(iter(before)).device):
         for piece in pieces:
             assert isinstance(piece, OpticalModel)
-            _add_to(piece, tune)
+            _add_to(piece, config)
     initialise(model, config.seed, only=set(model.parameters()) - before)
     train_also(model, tune.train)
 
@@ -53,22 +55,27 @@ def train_also(model: torch.nn.Module, patterns: Sequence[str]) -> None:
                 parameter.requires_grad_(True)
 
 
-def _add_to(piece: OpticalModel, tune: TuneConfig) -> None:
+def _add_to(piece: OpticalModel, config: Config) -> None:
     """What the tuner adds to one piece of the model, with any values."""
-    config = piece.config
-    if tune.kind == "prompt" and piece.part.embedding:
-        piece.prompt = Prompt(config, tune.tokens)
-    if tune.kind == "p_tuning" and piece.part.embedding:
-        piece.prompt = EncodedPrompt(config, tune.tokens, tune.width)
-    if not piece.part.decodes:
-        return
-    for layer in piece.decoder.layers:
-        if tune.kind == "adapter":
-            put_adapters(layer, tune.width, tune.targets)
-        elif tune.kind == "prefix":
-            layer.self_attention.core_attention.prefix = EncodedPrefix(config, tune.tokens, tune.width)
-        elif tune.kind == "p_tuning_v2":
-            layer.self_attention.core_attention.prefix = Prefix(config, tune.tokens)
+    tune, shape = config.tune, piece.config
+    if piece.part.embedding and tune.kind == "prompt":
+        piece.prompt = Prompt(shape, tune.tokens)
+    if piece.part.embedding and tune.kind == "p_tuning":
+        piece.prompt = EncodedPrompt(shape, tune.tokens, tune.width)
+    layers = piece.decoder.layers if piece.part.decodes else []
+    if tune.kind == "adapter":
+        targets = [target.name for target in chosen(config.model, tune.targets, "tune.targets")]
+        for number, layer in enumerate(layers, piece.part.first_layer):
+            put_adapters(layer, f"{LAYERS}{number}", tune.width, targets)
+    elif tune.kind in ("prefix", "p_tuning_v2"):
+        for layer in layers:
+            layer.self_attention.core_attention.prefix = _prefix(tune, shape)
+
+
+def _prefix(tune: TuneConfig, shape: TransformerConfig) -> Prefix | EncodedPrefix:
+    if tune.kind == "prefix":
+        return EncodedPrefix(shape, tune.tokens, tune.width)
+    return Prefix(shape, tune.tokens)
 
 
 def _near(pattern: str, names: Collection[str]) -> str:

@@ -13,6 +13,7 @@ from train.config import Config
 from train.validate.files import file_faults
 from train.validate.layout import layout_faults
 from train.validate.model import model_faults
+from train.validate.tune import tune_faults, tune_file_faults
 
 # What stage.frozen may name: the parts of train.model.optical.OpticalModel.
 PARTS = (
@@ -33,11 +34,11 @@ def validate(config: Config, world: int, files: bool = True) -> None:
     files: also look for the shard sets, the tokenizer and the checkpoint it names (a recipe makes them only
     later).
     """
-    checks = (model_faults, _data, _optim, _stage, _curriculum, _run)
+    checks = (model_faults, _data, _optim, _stage, _curriculum, _run, tune_faults)
     faults = [fault for check in checks for fault in check(config)]
     faults += layout_faults(config, world)
     if files and not faults:
-        faults += file_faults(config)
+        faults += [*file_faults(config), *tune_file_faults(config)]
     if len(faults) > 1:
         raise ConfigError("\n  ".join([f"{len(faults)} settings cannot work:", *faults]))
     if faults:
