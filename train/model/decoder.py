@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from megatron.core.models.gpt.gpt_model import GPTModel
 from megatron.core.transformer.transformer_config import TransformerConfig
 
-from parallel.layers import Embedding, OutputLayer, decoder_spec
+from parallel.layers import Asked, Embedding, Labelled, OutputLayer, decoder_spec
 from train.config import DecoderConfig, ModelConfig, ParallelConfig
 from train.model.placement import Part, parts
 
@@ -146,9 +146,9 @@ class Decoder(GPTModel):
         return decoder_input, angles, *rest
 
     def _postprocess(
-        self, hidden_states: torch.Tensor, labels: torch.Tensor | None = None, **options: Any
-    ) -> torch.Tensor:
-        """megatron-core's logits [B, L, T]; with labels [B, L] the sum of their losses, in nats."""
+        self, hidden_states: torch.Tensor, labels: torch.Tensor | Asked | None = None, **options: Any
+    ) -> torch.Tensor | Labelled:
+        """megatron-core's logits [B, L, T]; with labels [B, L] the sum of their losses, in nats, or what else is asked."""
         if labels is None or not self.post_process:
             return super()._postprocess(hidden_states=hidden_states, labels=None, **options)
         tied = self.shared_embedding_or_output_weight() if self.share_embeddings_and_output_weights else None
