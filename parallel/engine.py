@@ -12,6 +12,7 @@ auxiliary losses that megatron-core's routers add in backward are averaged over 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,13 +22,17 @@ import torch.distributed as dist
 from megatron.core import parallel_state
 
 from parallel import deepspeed_compat, pipeline, prepare, resume
+from parallel.average import Average
+from parallel.base import Base
 from parallel.checkpoint_writer import Writer
 from parallel.device import device
 from parallel.errors import MissingGradient, ParallelError
 from parallel.layers import transforms_in
+from parallel.optimizer import EngineOptimizer
 from parallel.options import EngineOptions, check
 from parallel.pipeline import StageOutput
 from parallel.topology import Topology
+from parallel.whole import Whole, Wholes
 
 __all__ = ["Batch", "Engine", "EngineOptions", "Objective", "StageOutput", "StepOutput"]
 
@@ -101,6 +106,8 @@ class Engine:
         self._deepspeed = deepspeed_compat.initialize(module, self.optimizer, options)
         for param, value in masters.items():
             deepspeed_compat.set_master(param, value)
+        self._average = Average(self._deepspeed, self.optimizer)
+        self._show_whole_tensors()
         self._hooks = prepare.sum_over_sequence_parts(self._names, topology)
         self._reached: set[torch.nn.Parameter] = set()
         self._hooks += prepare.watch_gradients(self._names, self._reached)
@@ -126,18 +133,26 @@ class Engine:
         prepare.sum_tied_gradients(self._tied)
         self._placeholders.zero_gradients()
         deepspeed_compat.step(self._deepspeed, self.options)
-        self._weights_changed()
+        for transform in self._transforms:
+            transform.weights_changed()
         norm = float(self._deepspeed.get_global_grad_norm())
         return StepOutput(loss, norm, bool(self._deepspeed.optimizer.overflow), sums, weights, added)
 
     def eval_step(self, batches: Sequence[Batch]) -> tuple[dict[str, float], dict[str, float]]:
-        """(sums, weights) over all micro-batches and data ranks, as in a training step, without gradients."""
+        """(sums, weights) over all micro-batches and data ranks, as in a training step, without gradients, with the weights
+        that are stored."""
         weights, normalizers, _ = self._totals(batches, {})
 
         def stage(module: torch.nn.Module, batch: Batch) -> StageOutput:
             return self._objective(module, batch, normalizers)
 
-        return pipeline.forward_only(self.module, batches, stage), weights
+        with self.stored_weights():
+            return pipeline.forward_only(self.module, batches, stage), weights
+
+    def stored_weights(self) -> AbstractContextManager[None]:
+        """For a look at the module: it has the weights that `save` writes, which are averages with optimizers that step
+        others. All ranks enter it."""
+        return self._average.shown()
 
     def set_learning_rate(self, lr: float) -> None:
         """Gives every group `lr` times its `lr_scale`, from the next step on."""
@@ -145,16 +160,23 @@ class Engine:
             group["lr"] = lr * group.get("lr_scale", 1.0)
 
     def save(
-        self, root: Path, step: int, extra: dict[str, Any], keep: int = 3, background: bool = False
+        self,
+        root: Path,
+        step: int,
+        extra: dict[str, Any],
+        keep: int = 3,
+        background: bool = False,
+        base: Base | None = None,
     ) -> Path:
-        """Writes `root/step-XXXXXXXX`, whole or not at all, and keeps the newest `keep`; `extra` comes back from `load`.
+        """Writes `root/step-XXXXXXXX`, whole or not at all, and keeps the newest `keep`; `extra` comes back from `load`. With
+        `base`, a checkpoint that the frozen weights are from, those are left out.
 
         In the background: returns when the state is copied, and writes while training goes on. Raises CheckpointError on
         all ranks when nothing could be written, or when the save before this one failed in the background: call `wait`
         first to tell the two apart.
         """
         facts = {"extra": extra, **self._facts()}
-        return resume.save(self._writer, Path(root), step, self._state, facts, keep, background)
+        return resume.save(self._writer, Path(root), step, self._state, facts, keep, background, base)
 
     def wait(self) -> None:
         """Returns when no checkpoint is being written. Raises CheckpointError, once, for one that failed."""
@@ -172,26 +194,38 @@ class Engine:
         if found is None:
             return None
         deepspeed_compat.refresh(self._deepspeed)
-        self._weights_changed()
-        return found["step"], found["extra"]
-
-    def _weights_changed(self) -> None:
         for transform in self._transforms:
-            transform.weights_changed()
+            transform.weights_replaced()
+        return found["step"], found["extra"]
 
     def _facts(self) -> dict[str, Any]:
         return {"topology": asdict(self.topology), "engine": asdict(self.options)}
 
     def close(self) -> None:
-        """Takes the engine off the module: hooks, gradients, optimizer. The module keeps its weights.
+        """Takes the engine off the module: hooks, gradients, optimizer. The module keeps its weights, those that are stored.
 
         Waits for a checkpoint in the background, and raises its error after all else is done.
         """
         for hook in self._hooks:
             hook.remove()
+        self._average.keep()
         deepspeed_compat.release(self._deepspeed, self._names)
         prepare.remove_placeholders(self.module)
         self._writer.close()
+
+    def _show_whole_tensors(self) -> None:
+        if not isinstance(self.optimizer, EngineOptimizer) or not self.optimizer.looks_at_wholes:
+            return
+        if self.options.zero > 2 or self.options.offload:
+            raise ParallelError(
+                "The optimizer looks at whole matrices: stage 3 leaves them on no rank, and an offloaded one has them on the "
+                "host. Choose engine.zero=1 or 2 and engine.offload=false, or another optim=."
+            )
+        found = (
+            (place.entry, deepspeed_compat.segment(self._deepspeed, self.optimizer, place.tensor))
+            for place in self._state.trained
+        )
+        self.optimizer.bind(Wholes(Whole(entry, segment) for entry, segment in found if segment is not None))
 
     def _totals(
         self, batches: Sequence[Batch], counts: Mapping[str, float]

@@ -1,28 +1,21 @@
 """Saves and restores a training run: weights, optimizer, counters and random states, through DeepSpeed's partitions."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from parallel import checkpoint, deepspeed_compat
+from parallel import checkpoint, deepspeed_compat, optimizer_pieces
 from parallel import pieces as store
+from parallel.base import Base, base_of
 from parallel.checkpoint_writer import Writer
 from parallel.errors import CheckpointError
-from parallel.fragments import fragment_pieces
+from parallel.optimizer_pieces import Place
 from parallel.pieces import Piece
 from parallel.snapshot import Sharded, cut, describe, random_pieces, read_values, restore_random
 from parallel.topology import Topology, seed_anew
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a tensor of this rank belongs. entry: without the tensor, but of its shape: ZeRO-3 empties parameters."""
-
-    entry: Sharded
-    tensor: torch.Tensor
 
 
 class TrainingState:
@@ -51,17 +44,17 @@ class TrainingState:
             for name, buffer in owner.named_buffers(recurse=False)
         }
 
-    def others(self) -> list[_Place]:
+    def others(self) -> list[Place]:
         """Frozen parameters and buffers. DeepSpeed makes new buffers when it changes the module's precision."""
-        return [_Place(place.entry, self._today(place.tensor)) for place in self._others]
+        return [Place(place.entry, self._today(place.tensor)) for place in self._others]
 
     def _today(self, tensor: torch.Tensor) -> torch.Tensor:
         owner, name = self._buffers.get(id(tensor), (None, ""))
         return tensor if owner is None else getattr(owner, name)
 
 
-def _place(entry: Sharded) -> _Place:
-    return _Place(replace(entry, data=torch.empty_like(entry.data, device="meta")), entry.data)
+def _place(entry: Sharded) -> Place:
+    return Place(replace(entry, data=torch.empty_like(entry.data, device="meta")), entry.data)
 
 
 def save(
@@ -72,16 +65,23 @@ def save(
     facts: dict[str, Any],
     keep: int,
     background: bool = False,
+    base: Base | None = None,
 ) -> Path:
-    """Writes a checkpoint of everything; all ranks call it. `facts` must be JSON."""
+    """Writes a checkpoint of everything, or with `base` of what that does not hold already; all ranks call it. `facts` must be
+    JSON.
+    """
     pieces = random_pieces()
+    known = store.contents(base.folder).keys() if base else ()
     for place in state.others():
+        if f"model.{place.entry.key}" in known:
+            continue  # it does not train
         value = deepspeed_compat.whole(place.tensor)
         pieces += [_kept(piece) for piece in cut(place.entry, value, "model.") if piece.first]
-    for name in _names(state):
-        for place in state.trained:
-            pieces += _owned(place, name)
-    counted = {"step": step, "updates": deepspeed_compat.update_count(state.optimizer), **facts}
+    for place in state.trained:
+        pieces += optimizer_pieces.stored(place, state.optimizer)
+    pieces += optimizer_pieces.of_others(state.optimizer)
+    counted = {"step": step, **optimizer_pieces.counts(state.optimizer), **facts}
+    counted |= base.facts(root) if base else {}
     return writer.save(root, step, pieces, counted, keep, background)
 
 
@@ -95,38 +95,40 @@ def load(path: Path, state: TrainingState, topology: Topology, strict: bool) -> 
     if folder is None:
         return None
     facts = checkpoint.facts(folder)
-    for tensor, value in _stored(folder, state.others(), "model."):
-        deepspeed_compat.put_whole(tensor, value)
     stored = store.contents(folder).keys()
+    for source, places in _sources(folder, facts, state.others()):
+        for tensor, value in _stored(source, places, "model."):
+            deepspeed_compat.put_whole(tensor, value)
+    optimizer_pieces.refuse_other(facts, state.optimizer, topology)
     owned: list[Piece] = []
-    for name in _names(state):
-        for place in state.trained:
-            parts = _owned(place, name)
+    for place in state.trained:
+        for name, parts in optimizer_pieces.stepped(place, state.optimizer):
             if name is None or strict or all(part.key in stored for part in parts):
                 owned += parts
+    others = optimizer_pieces.of_others(state.optimizer)
+    owned += [piece for piece in others if strict or piece.key in stored]
     store.read(folder, owned)
-    deepspeed_compat.set_update_count(state.optimizer, facts["updates"])
+    optimizer_pieces.set_counts(state.optimizer, facts)
     if facts["topology"] != asdict(topology) or not restore_random(folder):
         seed_anew(facts["step"])
     return facts
 
 
-def _stored(folder: Path, places: list[_Place], prefix: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _sources(folder: Path, facts: Mapping[str, Any], places: list[Place]) -> Iterator[tuple[Path, list[Place]]]:
+    """Which checkpoint holds which of the tensors that do not train: this one, or the base that it was added to."""
+    base = base_of(folder, facts)
+    if base is None:
+        yield folder, places
+        return
+    stored = store.contents(folder).keys()
+    yield folder, [place for place in places if f"model.{place.entry.key}" in stored]
+    yield base, [place for place in places if f"model.{place.entry.key}" not in stored]
+
+
+def _stored(folder: Path, places: list[Place], prefix: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     tensors = {id(place.entry): place.tensor for place in places}
     for entry, value in read_values(folder, [place.entry for place in places], prefix):
         yield tensors[id(entry)], value
-
-
-def _names(state: TrainingState) -> list[str | None]:
-    """What there is of every trained parameter: its master weight (None) and the optimizer's tensors."""
-    return [None, *deepspeed_compat.state_names(state.optimizer)]
-
-
-def _owned(place: _Place, name: str | None) -> list[Piece]:
-    """What this data rank holds of a trained parameter, in the optimizer's own memory."""
-    flat, start = deepspeed_compat.fragment(place.tensor, name)
-    prefix = "model." if name is None else f"optimizer.{name}."
-    return list(fragment_pieces(place.entry, flat, start, prefix))
 
 
 def _kept(piece: Piece) -> Piece:

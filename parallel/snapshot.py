@@ -27,10 +27,13 @@ from megatron.core.tensor_parallel import get_cuda_rng_tracker
 
 from parallel import checkpoint
 from parallel import pieces as store
+from parallel.base import base_of
 from parallel.errors import CheckpointError
+from parallel.layers import transforms_in
 from parallel.pieces import Piece
 
 Sharded: TypeAlias = ShardedTensor | ShardedTensorFactory
+HELPERS = "helpers."  # keys of what one stage trained beside the model: a module that has none does without them
 
 
 @dataclass(frozen=True)
@@ -60,19 +63,35 @@ def load_module(path: Path, module: torch.nn.Module, strict: bool = True) -> Loa
     """
     folder = checkpoint.require(Path(path))
     entries = describe(module)
-    known = {key.removeprefix("model.") for key in store.contents(folder) if key.startswith("model.")}
-    wanted = _of_all_ranks({piece.key for entry in entries for piece in cut(entry, entry.data, "")})
     state = checkpoint.facts(folder)
-    report = LoadReport(folder, state["step"], state["extra"], sorted(wanted - known), sorted(known - wanted))
+    holders = _holders(folder, base_of(folder, state))
+    known = holders.keys()
+    wanted = _of_all_ranks({piece.key for entry in entries for piece in cut(entry, entry.data, "")})
+    strangers = {key for key in known - wanted if not key.startswith(HELPERS)}
+    report = LoadReport(folder, state["step"], state["extra"], sorted(wanted - known), sorted(strangers))
     if strict and (report.missing or report.unexpected):
         raise CheckpointError(
             f"The checkpoint does not fit the model: {report}. Is it of another model configuration?"
         )
     found = [entry for entry in entries if all(piece.key in known for piece in cut(entry, entry.data, ""))]
-    for entry, value in read_values(folder, found, "model."):
-        with torch.no_grad():
-            entry.data.copy_(value)
+    for source in dict.fromkeys(holders.values()):
+        own = [entry for entry in found if holders[entry.key] == source]
+        for entry, value in read_values(source, own, "model."):
+            with torch.no_grad():
+                entry.data.copy_(value)
+    for transform in transforms_in(module):
+        transform.weights_replaced()
     return report
+
+
+def _holders(folder: Path, base: Path | None) -> dict[str, Path]:
+    """Which of both holds a weight, by its key; the checkpoint itself where both do."""
+    return {
+        key.removeprefix("model."): place
+        for place in ((base, folder) if base else (folder,))
+        for key in store.contents(place)
+        if key.startswith("model.")
+    }
 
 
 def describe(module: torch.nn.Module) -> list[Sharded]:
@@ -131,7 +150,9 @@ def restore_random(folder: Path) -> bool:
     """
     stored, prefix = store.contents(folder), f"random.{dist.get_rank()}."
     states = {name: torch.empty_like(state) for name, state in _random_states().items()}
-    if any(prefix + name not in stored or stored[prefix + name].size != states[name].shape for name in states):
+    if any(
+        prefix + name not in stored or stored[prefix + name].size != states[name].shape for name in states
+    ):
         return False
     store.read(folder, [Piece.whole(prefix + name, state) for name, state in states.items()], alone=True)
     if "cuda" in states:

@@ -229,6 +229,7 @@ class StageConfig:
     evaluate_every: int = 200  # steps
     keep_checkpoints: int = 2
     save_in_background: bool = True  # files are written while training goes on
+    save_base: bool = True  # false: checkpoints hold what was added alone, and name stage.start_from's for the rest
     evaluation_pages: int = 64  # held-out pages of each source in an evaluation during training
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from parallel.base import Base
 from parallel.engine import Engine
 from parallel.errors import CheckpointError
 
@@ -12,16 +13,24 @@ class Saver:
     """Writes checkpoints below `root`, in the background if asked, and keeps the newest `keep`. All ranks call it."""
 
     def __init__(
-        self, engine: Engine, root: Path, keep: int, background: bool, say: Callable[[str], object]
+        self,
+        engine: Engine,
+        root: Path,
+        keep: int,
+        background: bool,
+        say: Callable[[str], object],
+        base: Base | None = None,
     ) -> None:
+        """base: the checkpoint whose weights are left out, as they did not change."""
         self.engine, self.root, self.keep, self.background, self.say = engine, root, keep, background, say
+        self.base = base
         self._error: CheckpointError | None = None
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Begins a save, after the one before it. A failure of either is told, and the older checkpoints stay."""
         self._settle()
         try:
-            self.engine.save(self.root, step, state, self.keep, self.background)
+            self.engine.save(self.root, step, state, self.keep, self.background, self.base)
             self._error = None
         except CheckpointError as error:
             self._failed(error)

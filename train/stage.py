@@ -20,9 +20,7 @@ from data_pipeline.tokenizer import Tokenizer, load_tokenizer
 from parallel.device import device
 from parallel.engine import Engine, EngineOptions
 from parallel.layers import Chunks
-from parallel.snapshot import load_module
 from parallel.topology import environment
-from train.adapt.attach import add
 from train.config import Config
 from train.curriculum import Curriculum
 from train.launch.signals import StopFlag
@@ -38,6 +36,7 @@ from train.probe import Probe
 from train.resume import resume, told
 from train.run_folder import write_text
 from train.saver import Saver
+from train.start import begin
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,7 @@ def run(config: Config, stop: StopFlag, overrides: Sequence[str] = ()) -> StageR
     checkpoints = folder / "checkpoints"
     tokenizer = load_tokenizer(config.data.tokenizer)
     model = build_model(config, tokenizer)
+    base = begin(config, model)
     objective = NextToken(**asdict(config.stage.objective))
     freeze(model, config.stage.frozen)
     freeze_idle_heads(model, objective)
@@ -77,7 +77,8 @@ def run(config: Config, stop: StopFlag, overrides: Sequence[str] = ()) -> StageR
             write_facts(folder, config, overrides)
         monitor = Monitor(folder, config.logger, config.stage.steps, rank, start_step=resumed.step if resumed else 0,
                           name=config.run.name, config=asdict(config))  # fmt: skip
-        saver = Saver(engine, checkpoints, config.stage.keep_checkpoints, config.stage.save_in_background, monitor.note)
+        saver = Saver(engine, checkpoints, config.stage.keep_checkpoints, config.stage.save_in_background, monitor.note,
+                      None if config.stage.save_base else base)  # fmt: skip
         run = Run(config, engine, stream, curriculum, probe, monitor, stop, Progress(), lambda: None)
         run.save = lambda: saver.save(run.progress.step, state_of(run))
         if resumed:
@@ -114,7 +115,7 @@ def moved(run: Run, saver: Saver, sizes: tuple[int, int]) -> bool:
 
 
 def build_model(config: Config, tokenizer: Tokenizer) -> OpticalModel | Chunks:
-    """This rank's part of the model on its device, with fresh weights or those of `stage.start_from`."""
+    """This rank's part of the model on its device, with fresh weights."""
     if tokenizer.vocab_size > config.model.decoder.vocab_size:
         raise ConfigError(
             f"data.tokenizer={config.data.tokenizer} has {tokenizer.vocab_size} tokens, the model only "
@@ -129,9 +130,6 @@ def build_model(config: Config, tokenizer: Tokenizer) -> OpticalModel | Chunks:
         device=device(),
         seed=config.seed,
     )
-    if config.stage.start_from:
-        load_module(Path(config.stage.start_from), model)
-    add(config, model)
     return model
 
 

@@ -42,11 +42,19 @@ class WeightTransform(torch.nn.Module):
         return x
 
     def weights_changed(self) -> None:
-        """Drops what was computed from weights and held; the engine calls it after every update and load."""
+        """Drops what was computed from weights that train, and held; the engine calls it after every update."""
+
+    def weights_replaced(self) -> None:
+        """Drops what was computed from any weights, frozen ones too: after a load."""
+        self.weights_changed()
 
 
 class Chain(torch.nn.ModuleDict):
     """The transforms of one weight, by name, in the order in which they work."""
+
+    def links(self) -> dict[str, WeightTransform]:
+        """The same, as what they are."""
+        return dict(self.items())  # type: ignore[arg-type]
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """The used weight."""
@@ -56,7 +64,7 @@ class Chain(torch.nn.ModuleDict):
 
     def product(self, weight: torch.Tensor, x: torch.Tensor, multiply: Multiply) -> torch.Tensor:
         """multiply(x, used weight); a transform that stands alone and can do without forming that weight does so."""
-        for transform in self.values():
+        for transform in self.links().values():
             x = transform.inputs(x)
         if len(self) == 1 and hasattr(transform, "product"):
             return transform(weight, x, multiply)
@@ -88,7 +96,7 @@ class Transformable:
             name: shard
             for site in self.sites()
             if (chain := self.chain(site.parameter)) is not None
-            for kind, transform in chain.items()
+            for kind, transform in chain.links().items()
             for name, shard in site.shards(
                 f"{prefix}{TRANSFORMS}.{site.parameter}.{kind}.", transform, sharded_offsets, metadata
             )
@@ -241,22 +249,29 @@ def fold(module: torch.nn.Module, kinds: tuple[str, ...] = ORDER) -> None:
     """Makes the used weights the stored ones and takes the transforms off; of `kinds` alone, which must come first in each
     chain. For modules without an engine.
     """
-    for owner in list(module.modules()):
-        if not isinstance(owner, Transformable):
+    for site in _sites_with_chains(module):
+        chain = site.owner.chain(site.parameter)
+        found = [name for name in chain if name in kinds]
+        if list(chain)[: len(found)] != found:
+            raise ValueError(f"a chain of {', '.join(chain)} cannot lose {', '.join(kinds)} alone")
+        for name in found:
+            site.weight.copy_(chain[name](site.weight))
+    take_off(module, kinds)
+
+
+def take_off(module: torch.nn.Module, kinds: tuple[str, ...] = ORDER) -> None:
+    """Leaves the transforms of `kinds` out of every chain; stored weights stay as they are."""
+    for site in _sites_with_chains(module):
+        chains = site.owner._modules[TRANSFORMS]
+        rest = {name: link for name, link in chains[site.parameter].items() if name not in kinds}
+        if rest:
+            chains[site.parameter] = Chain(rest)
             continue
-        for site in owner.sites():
-            if (chain := owner.chain(site.parameter)) is None:
-                continue
-            rest = {name: link for name, link in chain.items() if name not in kinds}
-            if list(chain)[len(chain) - len(rest) :] != list(rest):
-                raise ValueError(f"a chain of {', '.join(chain)} cannot lose {', '.join(kinds)} alone")
-            for name, link in chain.items():
-                if name in kinds:
-                    site.weight.copy_(link(site.weight))
-            chains = owner._modules[TRANSFORMS]
-            if rest:
-                chains[site.parameter] = Chain(rest)
-            else:
-                del chains[site.parameter]
-                if not chains:
-                    del owner._modules[TRANSFORMS]
+        del chains[site.parameter]
+        if not len(chains):
+            del site.owner._modules[TRANSFORMS]
+
+
+def _sites_with_chains(module: torch.nn.Module) -> list[Site]:
+    owners = [found for found in module.modules() if isinstance(found, Transformable)]
+    return [site for owner in owners for site in owner.sites() if owner.chain(site.parameter) is not None]

@@ -5,6 +5,7 @@ import math
 import torch
 
 from parallel.layers import Site
+from train.adapt.attach import train_also
 from train.config import Config, TuneConfig
 from train.targets import Target, chosen, matches
 from train.transform.low_rank import Factors, LowRank
@@ -17,9 +18,11 @@ def attach(config: Config, model: torch.nn.Module) -> None:
     """Puts the chains of `config` around the weights that this rank holds, as they are now."""
     here = sites(model)
     if config.tune.kind in LOW_RANK:
+        model.requires_grad_(False)
         for target in chosen(config.model, config.tune.targets, "tune.targets"):
             if target.name in here:
                 _attach_factors(here[target.name], target, config.tune, config.seed)
+        train_also(model, config.tune.train)
 
 
 def _attach_factors(site: Site, target: Target, tune: TuneConfig, seed: int) -> None:

@@ -138,6 +138,10 @@ class LowRank(WeightTransform):
         """The norm is of before."""
         self._held = None
 
+    def weights_replaced(self) -> None:
+        """So is that of the frozen weight."""
+        self._held = self._squares = None
+
     def _spread(self, factor: torch.Tensor) -> torch.Tensor:
         """B or m: used by each rank for its part of the sum where inputs are shared out."""
         return shared_by_ranks(factor) if self.site.split == "inputs" and self.site.ranks > 1 else factor
