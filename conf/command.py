@@ -11,9 +11,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
 from hydra.core.override_parser.types import Glob
@@ -39,6 +40,7 @@ def run(
     examples: Sequence[str] = (),
     check: Callable[[SchemaT], None] | None = None,
     name_option: str | None = None,
+    short: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
     """Runs `main(config)` with the configuration that `argv` (default: the process's arguments) selects;
     returns the exit code.
@@ -50,6 +52,8 @@ def run(
     the first one starts.
     name_option: the option that names where a run writes; each run of a sweep (`-m`) gets a name of its own
     there.
+
+    short: short names of options, such as {"from": "stage.start_from"}.
 
     What a user can do wrong (ConfigError, and every exception with a true attribute `user_error` or of
     data_pipeline.errors.UserError) is printed without a traceback; the exit code is 2. Ctrl-C: 130. An int
@@ -67,6 +71,7 @@ def run(
             examples,
             check,
             name_option,
+            short,
         )
     except KeyboardInterrupt:
         print(f"{program}: stopped by Ctrl-C", file=sys.stderr)
@@ -99,8 +104,10 @@ def _run(
     examples: Sequence[str],
     check: Callable[[Any], None] | None,
     name_option: str | None,
+    short: Mapping[str, str],
 ) -> int:
     flags = _parse_flags(argv)
+    flags.overrides = [_in_full(override, short) for override in flags.overrides]
     composer = Composer(config_name, schema, flags.config_dir)
     if flags.help:
         print(help_text(program, composer, description, examples))
@@ -125,6 +132,11 @@ def _run(
             if isinstance(code, int) and code:
                 return code
     return 0
+
+
+def _in_full(override: str, short: Mapping[str, str]) -> str:
+    name, equals, value = override.partition("=")
+    return f"{short.get(name, name)}{equals}{value}"
 
 
 def _sweep(composer: Composer, overrides: Sequence[str], name_option: str | None) -> Iterator[list[str]]:

@@ -20,12 +20,18 @@ EXAMPLES = (
     "python -m train stage=encoder",
     "python -m train stage=pretrain stage.start_from=runs/encoder/checkpoints optim.lr=2e-3",
     "python -m train stage=encoder stage.steps=20 run.name=try",
+    "python -m train stage=qat quantize=int4 from=runs/pretrain        # from= is short for stage.start_from=",
+    "python -m train stage=dora tune.rank=4 from=runs/pretrain stage.save_base=false",
+    "python -m train stage=tune tune=p_tuning_v2 from=runs/pretrain",
+    "python -m train stage=distill from=runs/small_one distill.teacher=runs/large_one",
     "python -m train -m optim.lr=1e-3,4e-3                      # two runs, one after the other",
     "torchrun --nproc-per-node 2 -m train data.micro_batch=8    # two data-parallel processes",
     "torchrun --nproc-per-node 4 -m train parallel=tp2_pp2 data.micro_batch=4    # one model over four processes",
     "torchrun --nproc-per-node 4 -m train parallel=pp2_ep2 data.micro_batch=4 resume=runs/pretrain run.name=other",
     "srun --ntasks 4 python -m train parallel=tp2_pp2 data.micro_batch=4",
 )
+
+SHORT = {"from": "stage.start_from"}
 
 
 def main(config: Config) -> int:
@@ -53,4 +59,4 @@ def check(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main, "config", Config, None, DESCRIPTION, EXAMPLES, check, name_option="run.name"))
+    sys.exit(run(main, "config", Config, None, DESCRIPTION, EXAMPLES, check, name_option="run.name", short=SHORT))
