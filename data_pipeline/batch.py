@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data_pipeline.errors import DataError, SampleError
+from data_pipeline.predictions import Told
 from data_pipeline.record import IGNORE_GLYPH, Record
 from data_pipeline.resolution import Mode
 from data_pipeline.shown import Shown, ViewStacks
@@ -50,6 +51,9 @@ class MicroBatch:
     rows laid end to end, and B * L; what fills up a row counts as a sample here. samples: int64 [B, L], the number of
     the sample that a position belongs to, counted through the micro-batch; -1 where a row has ended. `positions` begin at
     0 with each sample.
+
+    Of what a teacher teaches (`taught.TaughtCollator`): twin: the same samples as it reads them, in the same order, each in a
+    row of its own. told: its predictions at the labelled positions, in the order of the rows.
     """
 
     tokens: Tensor
@@ -65,12 +69,17 @@ class MicroBatch:
     texts: Tensor | None = None
     bounds: Tensor | None = None
     samples: Tensor | None = None
+    twin: "MicroBatch | None" = None
+    told: Told | None = None
 
     def weights(self) -> dict[str, float]:
-        """What losses are averaged over: "tokens" with a label, "cells" of views with a known class."""
+        """What losses are averaged over: "tokens" with a label, "cells" of views with a known class, "pages" that a teacher
+        sees as well.
+        """
         tokens = float((self.labels != NO_LOSS).sum())
         cells = sum(float((maps != IGNORE_GLYPH).sum()) for maps in self.glyphs or ())
-        return {"tokens": tokens, "cells": cells}
+        pages = {} if self.twin is None else {"pages": float(len(self.shown))}
+        return {"tokens": tokens, "cells": cells, **pages}
 
     @property
     def count(self) -> int:
@@ -108,6 +117,8 @@ class MicroBatch:
             glyphs=None if self.glyphs is None else tuple(maps.to(device) for maps in self.glyphs),
             texts=None if self.texts is None else self.texts.to(device),
             samples=None if self.samples is None else self.samples.to(device),
+            twin=None if self.twin is None else self.twin.to(device),
+            told=None if self.told is None else self.told.to(device),
         )
 
 
