@@ -13,6 +13,8 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 
 from parallel.layers import Linear, Module
 
+ADAPTERS = ("attention_adapter", "feed_adapter")  # children of a layer
+
 
 class Adapter(Module):
     """x + up(gelu(down(x))). It begins as the identity, because `up` begins at zero.
@@ -40,7 +42,7 @@ def put_adapters(layer: Any, name: str, width: int, targets: Collection[str]) ->
 
     megatron-core adds in the layer's own forward, between which and its parts stands only a hook of theirs.
     """
-    for own, part in (("attention_adapter", "self_attention"), ("feed_adapter", "mlp")):
+    for own, part in zip(ADAPTERS, ("self_attention", "mlp"), strict=True):
         if any(target.startswith(f"{name}.{part}.") for target in targets):
             adapter = Adapter(layer.config, width)
             layer.add_module(own, adapter)

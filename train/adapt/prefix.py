@@ -66,3 +66,11 @@ class EncodedPrefix(Module):
         both = self.out(torch.tanh(self.hidden(self.table.unsqueeze(1))))
         keys, values = both.unflatten(-1, (-1, 2, self.head_width)).unbind(-2)
         return keys, values
+
+
+def prefix_of(core: Any) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """The learned keys and values of a core attention, [N, P, H] each."""
+    if core.prefix is None:
+        return None
+    keys, values = (part.detach().squeeze(1).transpose(0, 1) for part in core.prefix())
+    return keys, values

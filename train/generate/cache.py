@@ -69,6 +69,9 @@ class Cache:
 
     Positions are appended for all rows together and taken back row by row (`truncate`): so the padding of a shorter
     prompt goes, and what was proposed in vain. Raises ValueError when `length` positions are not enough.
+
+    prefixes: of each layer the keys and values [N, P, H] that stand before all positions of every row; they do not count
+    in `length` and `lengths`. Empty for none.
     """
 
     def __init__(
@@ -81,10 +84,12 @@ class Cache:
         dtype: torch.dtype,
         device: torch.device,
         kept_as: str = "auto",
+        prefixes: Sequence[tuple[torch.Tensor, torch.Tensor]] = (),
     ) -> None:
         self.lengths = [0] * rows
+        self.before = prefixes[0][0].shape[1] if prefixes else 0
         self.room, self.heads, self.device = length, heads, device
-        shape = (rows, heads, length, width)
+        shape = (rows, heads, self.before + length, width)
 
         def store() -> Store:
             if kept_as == "int8":
@@ -93,12 +98,17 @@ class Cache:
 
         self.keys = [store() for _ in range(layers)]
         self.values = [store() for _ in range(layers)]
+        start = Places((0,) * rows, self.before, device)
+        for layer, pair in enumerate(prefixes):
+            keys, values = (part.expand(rows, -1, -1, -1) for part in pair)
+            self.append(layer, keys, values, start)
 
     def next_places(self, width: int) -> Places:
         """The `width` positions after those that each row holds, which are counted as held from now on."""
-        places = Places(tuple(self.lengths), width, self.device)
-        if places.end > self.room:
-            raise ValueError(f"a cache of {self.room} positions cannot hold {places.end}: make it longer")
+        places = Places(tuple(self.before + length for length in self.lengths), width, self.device)
+        if places.end > self.before + self.room:
+            needed = places.end - self.before
+            raise ValueError(f"a cache of {self.room} positions cannot hold {needed}: make it longer")
         self.lengths = [length + width for length in self.lengths]
         return places
 
@@ -121,7 +131,7 @@ class Cache:
         index = torch.tensor(rows, device=self.device)
         self.lengths = [self.lengths[row] for row in rows]
         for store in (*self.keys, *self.values):
-            store.keep(index, max(self.lengths))
+            store.keep(index, self.before + max(self.lengths))
 
 
 class Exact:

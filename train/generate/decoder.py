@@ -44,11 +44,13 @@ class TextDecoder:
         self.turns = self._turns(decoder.rotary_pos_emb.inv_freq.to(self.embedding.device))
 
     def cache(self, rows: int, kept_as: str = "auto") -> Cache:
-        """An empty cache. kept_as: `Decoding.cache`."""
+        """A cache that holds nothing but prefixes. kept_as: `Decoding.cache`."""
         like = self.embedding
+        prefixes = [layer.attention.prefix for layer in self.layers if layer.attention.prefix is not None]
         return Cache(
-            len(self.layers), rows, self.heads, self.length, self.head_width, like.dtype, like.device, kept_as
-        )
+            len(self.layers), rows, self.heads, self.length, self.head_width, like.dtype, like.device, kept_as,
+            prefixes,
+        )  # fmt: skip
 
     @torch.inference_mode()
     def prefill(self, embedded_LBD: Tensor, lengths: Sequence[int], cache: Cache) -> Tensor:
@@ -78,7 +80,8 @@ class TextDecoder:
     def _through(self, x_BQD: Tensor, cache: Cache, fresh: bool) -> Tensor:
         """All layers, over the positions that follow those in the cache."""
         places = cache.next_places(x_BQD.shape[1])
-        cosines, sines = self.turns[0][places.positions], self.turns[1][places.positions]
+        positions = places.positions - cache.before  # a prefix takes none
+        cosines, sines = self.turns[0][positions], self.turns[1][positions]
         hidden = None if fresh else places.hidden(x_BQD.dtype, self.heads)
         run = Pass(cache, places, cosines, sines, hidden, fresh)
         x_RD = x_BQD.flatten(0, 1)

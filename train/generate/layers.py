@@ -13,6 +13,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
+from train.adapt.adapter import ADAPTERS
+from train.adapt.prefix import prefix_of
 from train.generate.cache import Cache, Places
 
 
@@ -95,6 +97,7 @@ class Attention:
     def __init__(self, number: int, module: Any, head_width: int) -> None:
         self.number, self.head_width = number, head_width
         self.qkv, self.proj = Matrix(module.linear_qkv.weight), Matrix(module.linear_proj.weight)
+        self.prefix = prefix_of(module.core_attention)
 
     def __call__(self, x_RD: Tensor, run: Pass) -> Tensor:
         """[R, D] -> [R, D], of this rank's heads alone."""
@@ -106,10 +109,21 @@ class Attention:
         q_BNQH, k_BNQH, v_BNQH = qkv.permute(3, 0, 2, 1, 4).unbind(0)
         run.cache.append(self.number, k_BNQH, v_BNQH, run.places)
         if run.fresh:
-            out_BNQH = F.scaled_dot_product_attention(q_BNQH, k_BNQH, v_BNQH, is_causal=True, scale=1.0)
+            out_BNQH = self._at_once(q_BNQH, k_BNQH, v_BNQH)
         else:
             out_BNQH = self._over_cache(q_BNQH, run)
         return self.proj(out_BNQH.transpose(1, 2).reshape(len(x_RD), -1))
+
+    def _at_once(self, q_BNQH: Tensor, k_BNQH: Tensor, v_BNQH: Tensor) -> Tensor:
+        """Over the positions themselves, behind the prefix: as in training, queries of zeros stand before the others."""
+        count = 0
+        if self.prefix is not None:
+            before = [part.expand(len(q_BNQH), -1, -1, -1) for part in self.prefix]
+            count = before[0].shape[2]
+            pairs = zip((torch.zeros_like(before[0]), *before), (q_BNQH, k_BNQH, v_BNQH), strict=True)
+            q_BNQH, k_BNQH, v_BNQH = (torch.cat(pair, dim=2) for pair in pairs)
+        out = F.scaled_dot_product_attention(q_BNQH, k_BNQH, v_BNQH, is_causal=True, scale=1.0)
+        return out[:, :, count:]
 
     def _over_cache(self, q_BNQH: Tensor, run: Pass) -> Tensor:
         """Three products over [B * N, ...]: for few queries faster than the fused kernel, on a CPU twice."""
@@ -225,11 +239,16 @@ class Layer:
         self.feed: Mixture | FeedForward = (
             Mixture(module.mlp, ranks) if hasattr(module.mlp, "router") else FeedForward(module.mlp)
         )
+        self.adapter1, self.adapter2 = (getattr(module, name, _as_it_is) for name in ADAPTERS)
 
     def __call__(self, x_RD: Tensor, run: Pass) -> Tensor:
         """[R, D] -> [R, D]."""
-        x_RD = self.ranks.total(self.attention(self.norm1(x_RD), run)).add_(x_RD)
-        return self.ranks.total(self.feed(self.norm2(x_RD))).add_(x_RD)
+        x_RD = self.adapter1(self.ranks.total(self.attention(self.norm1(x_RD), run))).add_(x_RD)
+        return self.adapter2(self.ranks.total(self.feed(self.norm2(x_RD)))).add_(x_RD)
+
+
+def _as_it_is(x: Tensor) -> Tensor:
+    return x
 
 
 def gated(gate_and_up: Tensor) -> Tensor:

@@ -161,6 +161,11 @@ class Reader:
                     f"mode={self.spec.modes[0]}: {size} pixels are no multiple of {4 * self.spec.patch}, four patches of "
                     "this model"
                 )
+        if self.draft and self.draft.spec.reserved != self.spec.reserved:
+            raise UserError(
+                f"draft={self.config.draft}: a learned prompt of {self.draft.spec.reserved} positions stands before its "
+                f"pages, {self.spec.reserved} before those of checkpoint={self.config.checkpoint}; both must have as many"
+            )
         if self.draft and self.draft.tokenizer.digest != self.trained.tokenizer.digest:
             raise UserError(
                 f"draft={self.config.draft}: has another tokenizer than checkpoint={self.config.checkpoint}; both must "
