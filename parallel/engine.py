@@ -103,10 +103,8 @@ class Engine:
         self._state = resume.TrainingState(module, self._names, self.optimizer)
         self._tied = prepare.tied_across_stages(module)
         prepare.leave_gradients_to_the_engine(module)
-        self._deepspeed = deepspeed_compat.initialize(module, self.optimizer, options)
-        for param, value in masters.items():
-            deepspeed_compat.set_master(param, value)
-        self._average = Average(self._deepspeed, self.optimizer)
+        self._deepspeed = deepspeed_compat.initialize(module, self.optimizer, options, masters)
+        self._average = Average(self._deepspeed, self.optimizer, self._weights_changed)
         self._show_whole_tensors()
         self._hooks = prepare.sum_over_sequence_parts(self._names, topology)
         self._reached: set[torch.nn.Parameter] = set()
@@ -133,8 +131,7 @@ class Engine:
         prepare.sum_tied_gradients(self._tied)
         self._placeholders.zero_gradients()
         deepspeed_compat.step(self._deepspeed, self.options)
-        for transform in self._transforms:
-            transform.weights_changed()
+        self._weights_changed()
         norm = float(self._deepspeed.get_global_grad_norm())
         return StepOutput(loss, norm, bool(self._deepspeed.optimizer.overflow), sums, weights, added)
 
@@ -197,6 +194,10 @@ class Engine:
         for transform in self._transforms:
             transform.weights_replaced()
         return found["step"], found["extra"]
+
+    def _weights_changed(self) -> None:
+        for transform in self._transforms:
+            transform.weights_changed()
 
     def _facts(self) -> dict[str, Any]:
         return {"topology": asdict(self.topology), "engine": asdict(self.options)}

@@ -1,7 +1,7 @@
 """A DeepSpeed engine's beginning and end: its configuration, its optimizer's states, and giving the module back."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -9,8 +9,9 @@ import torch
 
 from parallel.deepspeed_compat.groups import ModelParallelUnit, unregister_experts
 from parallel.deepspeed_compat.lean import lean
-from parallel.deepspeed_compat.state import keeps_whole_weights, partitions_of
+from parallel.deepspeed_compat.state import keeps_whole_weights, partitions_of, set_master
 from parallel.deepspeed_compat.step import partitions_gradients
+from parallel.optimizer import create_states
 from parallel.options import KEPT_WHOLE, EngineOptions
 
 _ON_MODULES = (
@@ -81,8 +82,14 @@ def configuration(options: EngineOptions, largest: int, elements: int, own_group
     return chosen
 
 
-def initialize(module: torch.nn.Module, optimizer: torch.optim.Optimizer, options: EngineOptions) -> Any:
-    """A DeepSpeedEngine around `module`, whose optimizer states exist already."""
+def initialize(
+    module: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    options: EngineOptions,
+    masters: Mapping[torch.nn.Parameter, torch.Tensor],
+) -> Any:
+    """A DeepSpeedEngine around `module`, whose optimizer states exist already. masters: values for those that are not to be
+    what DeepSpeed makes of the weights."""
     params = [param for group in optimizer.param_groups for param in group["params"]]
     sizes = [param.numel() for param in params]
     own_groups = any(hasattr(param, "group_name") for param in params)
@@ -96,6 +103,8 @@ def initialize(module: torch.nn.Module, optimizer: torch.optim.Optimizer, option
     )
     engine.attributes_before = attributes  # of each parameter: `release` takes the others off again
     lean(engine, options)
+    for param, value in masters.items():
+        set_master(param, value)
     prime(engine, optimizer)
     return engine
 
@@ -103,7 +112,7 @@ def initialize(module: torch.nn.Module, optimizer: torch.optim.Optimizer, option
 def prime(engine: Any, optimizer: torch.optim.Optimizer) -> None:
     """Makes the optimizer's states exist before its first step, and links them to the parameters.
 
-    A step with zero gradients, learning rate and decay creates them without moving a weight; its count is taken back.
+    Learning rates, decays and gradients are zero meanwhile, for optimizers that create them in a step.
     """
     kept = [(group["lr"], group["weight_decay"], group["params"]) for group in optimizer.param_groups]
     partitions = partitions_of(engine, optimizer)
@@ -114,13 +123,11 @@ def prime(engine: Any, optimizer: torch.optim.Optimizer) -> None:
         group["lr"], group["weight_decay"], group["params"] = 0.0, 0.0, flats
         for flat in flats:
             flat.grad = torch.zeros_like(flat)
-    optimizer.step()
+    create_states(optimizer)
     for group, (rate, decay, params) in zip(optimizer.param_groups, kept):
         group["lr"], group["weight_decay"], group["params"] = rate, decay, params
     for flat, gradient in gradients.items():
         flat.grad = gradient
-        if "step" in optimizer.state[flat]:
-            optimizer.state[flat]["step"].zero_()
     if keeps_whole_weights(engine):
         engine.optimizer._lazy_init_hp_params_optimizer_state()
 

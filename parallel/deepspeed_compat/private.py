@@ -25,7 +25,7 @@ PRIVATE = (
     ("deepspeed.runtime.bf16_optimizer", "BF16_Optimizer._lazy_init_hp_params_optimizer_state"),
     ("deepspeed.runtime.bf16_optimizer", "BF16_Optimizer.update_lp_params"),
     ("deepspeed.runtime.bf16_optimizer", "BF16_Optimizer.zero_grad"),
-    ("deepspeed.utils.tensor_fragment", "tensor_fragment.get_hp_fragment"),
+    ("deepspeed.utils.tensor_fragment", "tensor_fragment.set_optim_state_fragment"),
     (_ONE_AND_TWO, "INITIAL_MICRO_STEP_ID"),
     (_ONE_AND_TWO, "DeepSpeedZeroOptimizer.clear_backward_seen_flag"),
     (_ONE_AND_TWO, "DeepSpeedZeroOptimizer._lazy_init_hp_params_optimizer_state"),

@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
+from parallel.whole import Segment
+
 
 def keeps_whole_weights(engine: Any) -> bool:
     """Whether the module's parameters hold their weights between steps: False in stage 3."""
@@ -27,21 +29,41 @@ def partitions_of(engine: Any, optimizer: torch.optim.Optimizer) -> list[list[to
 
 
 def state_names(optimizer: torch.optim.Optimizer) -> list[str]:
-    """Names of the tensors the optimizer keeps for every weight, such as exp_avg; the same on all ranks."""
-    flat, state = next(iter(optimizer.state.items()))
-    return [name for name, value in state.items() if value.shape == flat.shape]
+    """Names of the fp32 tensors that the optimizer keeps for every weight, or for those of some groups, such as exp_avg."""
+    found: dict[str, None] = {}
+    for flat, state in optimizer.state.items():
+        found |= {name: None for name, value in state.items() if _is_of_every_weight(value, flat)}
+    return list(found)
+
+
+def _is_of_every_weight(value: Any, flat: torch.Tensor) -> bool:
+    return torch.is_tensor(value) and value.shape == flat.shape and value.is_floating_point()
 
 
 def update_count(optimizer: torch.optim.Optimizer) -> float:
-    """How many updates the optimizer has counted, for its bias correction."""
-    return float(next(iter(optimizer.state.values())).get("step", 0))
+    """How many updates the optimizer has counted, for its bias correction; 0 where it counts none."""
+    return float(next((state["step"] for state in optimizer.state.values() if "step" in state), 0))
 
 
 def set_update_count(optimizer: torch.optim.Optimizer, count: float) -> None:
     """The reverse of `update_count`, for every group."""
     for state in optimizer.state.values():
-        if "step" in state:
+        if torch.is_tensor(state.get("step")):
             state["step"].fill_(count)
+        elif "step" in state:
+            state["step"] = int(count)
+
+
+def segment(engine: Any, optimizer: torch.optim.Optimizer, param: Any) -> Segment | None:
+    """Which stretch of a trained parameter this data rank holds, and where; None where it holds nothing. Stages 1 and 2."""
+    mapping = param._hp_mapping
+    if mapping is None:
+        return None
+    (flat,) = optimizer.param_groups[mapping.param_group_index]["params"]
+    group = engine.optimizer.real_dp_process_group[mapping.param_group_index]
+    low, high = mapping.lp_fragment_address, mapping.hp_fragment_address
+    first = group.rank() * flat.numel() + high.start - low.start
+    return Segment(flat, high.start, low.start, low.numel, first, group)
 
 
 def fragment(param: Any, name: str | None) -> tuple[torch.Tensor, int]:
@@ -49,18 +71,27 @@ def fragment(param: Any, name: str | None) -> tuple[torch.Tensor, int]:
 
     (values [n], place of the first among the parameter's elements in row-major order). The values are DeepSpeed's own
     memory, on the host with offload: what is put there counts, and `refresh` must follow. The data ranks' parts make
-    the whole, without overlap; a rank may have none of it.
+    the whole, without overlap; a rank may have none of it. Empty too where the optimizer keeps no such tensor of it.
     """
+    nothing = torch.empty(0), 0
     if _is_partitioned(param):
         size = param.ds_tensor.ds_numel
         start = size * dist.get_rank(param.ds_process_group)
-        flat, _ = param._z3_optimizer._get_fp32_opt_state_partition(
-            param, release_swap_buffers=False, optim_state_key=name
-        )
-        return flat[: max(0, min(size, param.ds_numel - start))], start  # the last parts are filled up
-    if param._hp_mapping is None:
-        return torch.empty(0), 0
-    return param._hp_mapping.get_hp_fragment(name), param._hp_mapping.lp_fragment_address.start
+        try:
+            flat, _ = param._z3_optimizer._get_fp32_opt_state_partition(
+                param, release_swap_buffers=False, optim_state_key=name
+            )
+        except KeyError:
+            return nothing
+        own = flat[: max(0, min(size, param.ds_numel - start))]
+        return (own, start) if own.is_floating_point() else nothing
+    mapping = param._hp_mapping
+    if mapping is None:
+        return nothing
+    found = mapping.hp_fragment if name is None else mapping.optim_fragment.get(name)
+    if found is None or not found.is_floating_point():
+        return nothing
+    return found, mapping.lp_fragment_address.start
 
 
 @torch.no_grad()
