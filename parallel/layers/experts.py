@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from megatron.core.dist_checkpointing import ShardedTensor
 from megatron.core.process_groups_config import ProcessGroupCollection
 from megatron.core.transformer.module import MegatronModule
@@ -70,7 +71,24 @@ class Experts(Transformable, MegatronModule):
         groups = Groups(tokens_per_expert.to(hidden.device))
         if places is None:
             places = torch.arange(hidden.shape[0], device=hidden.device)
+        if any(chain is not None and chain.looks_at_inputs for chain in map(self.chain, ("fc1", "fc2"))):
+            return self._step_by_step(hidden, probs, groups, places), None
         return _SwiGLUExperts.apply(hidden, probs, self.used("fc1"), self.used("fc2"), groups, places), None
+
+    def _step_by_step(
+        self, hidden_TD: torch.Tensor, probs_R: torch.Tensor, groups: Groups, places_R: torch.Tensor
+    ) -> torch.Tensor:
+        """The same for chains that look at what the weights multiply, or round it."""
+        inner = self._product("fc1", hidden_TD.index_select(0, places_R), groups)
+        gate, up = inner.chunk(2, -1)
+        active = (F.silu(gate) * up * probs_R.unsqueeze(-1)).to(inner.dtype)
+        return torch.zeros_like(hidden_TD).index_add(0, places_R, self._product("fc2", active, groups))
+
+    def _product(self, parameter: str, rows: torch.Tensor, groups: Groups) -> torch.Tensor:
+        chain = self.chain(parameter)
+        if chain is not None:
+            rows = chain.inputs(rows, groups.sizes)
+        return _Grouped.apply(rows, self.used(parameter), groups)
 
     def sites(self) -> Iterator[Site]:
         """Its two stacks of weights."""
@@ -100,6 +118,24 @@ class Experts(Transformable, MegatronModule):
             for name in ("fc1", "fc2")
         }
         return weights | self.transform_shards(prefix, sharded_offsets, metadata)
+
+
+class _Grouped(torch.autograd.Function):
+    """Each expert's rows times its matrix, transposed."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: torch.Tensor, matrices: torch.Tensor, groups: Groups) -> torch.Tensor:
+        ctx.save_for_backward(rows, matrices)
+        ctx.groups = groups
+        return groups.times(rows, matrices.transpose(1, 2))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+        rows, matrices = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        g_rows = ctx.groups.times(gradient, matrices) if ctx.needs_input_grad[0] else None
+        g_matrices = ctx.groups.outer(gradient, rows) if ctx.needs_input_grad[1] else None
+        return g_rows, g_matrices, None
 
 
 class _SwiGLUExperts(torch.autograd.Function):

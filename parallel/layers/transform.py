@@ -32,13 +32,16 @@ class WeightTransform(torch.nn.Module):
     axes: dict[
         str, tuple[str, ...]
     ]  # what the axes of each own parameter and buffer run along: "outputs", "inputs", ""
+    looks_at_inputs = False  # whether `inputs` does something
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """The used weight, of the same shape."""
         raise NotImplementedError
 
-    def inputs(self, x: torch.Tensor) -> torch.Tensor:
-        """What the weight is multiplied with, [..., inputs of this rank]; as it is, unless a transform rounds it."""
+    def inputs(self, x: torch.Tensor, counts: torch.Tensor | None = None) -> torch.Tensor:
+        """What the weight is multiplied with, [..., inputs of this rank]; as it is, unless a transform rounds it. Rows of
+        experts come expert after expert, `counts` [experts] of them.
+        """
         return x
 
     def weights_changed(self) -> None:
@@ -62,12 +65,23 @@ class Chain(torch.nn.ModuleDict):
             weight = transform(weight)
         return weight
 
+    @property
+    def looks_at_inputs(self) -> bool:
+        """Whether a transform asks for what the weight is multiplied with."""
+        return any(transform.looks_at_inputs for transform in self.links().values())
+
+    def inputs(self, x: torch.Tensor, counts: torch.Tensor | None = None) -> torch.Tensor:
+        """What the used weight is multiplied with."""
+        for transform in self.links().values():
+            x = transform.inputs(x, counts)
+        return x
+
     def product(self, weight: torch.Tensor, x: torch.Tensor, multiply: Multiply) -> torch.Tensor:
         """multiply(x, used weight); a transform that stands alone and can do without forming that weight does so."""
-        for transform in self.links().values():
-            x = transform.inputs(x)
-        if len(self) == 1 and hasattr(transform, "product"):
-            return transform(weight, x, multiply)
+        x = self.inputs(x)
+        (first, *more) = self.links().values()
+        if not more and hasattr(first, "product"):
+            return first(weight, x, multiply)
         return multiply(x, self(weight))
 
 
@@ -181,6 +195,21 @@ class Site:
         if self.split == "inputs" and self.ranks > 1:
             dist.all_reduce(partial, op, parallel_state.get_tensor_model_parallel_group())
         return partial
+
+    @torch.no_grad()
+    def of_all_inputs(self, part: torch.Tensor) -> torch.Tensor:
+        """[..., inputs] of all ranks, from [..., inputs of this rank]; `own_inputs` is the inverse."""
+        if self.split != "inputs" or self.ranks == 1:
+            return part
+        parts = [torch.empty_like(part, memory_format=torch.contiguous_format) for _ in range(self.ranks)]
+        dist.all_gather(parts, part.contiguous(), parallel_state.get_tensor_model_parallel_group())
+        return torch.cat(parts, -1)
+
+    def own_inputs(self, whole: torch.Tensor) -> torch.Tensor:
+        """This rank's inputs of [..., inputs of all ranks]."""
+        if self.split != "inputs" or self.ranks == 1:
+            return whole
+        return whole.chunk(self.ranks, -1)[parallel_state.get_tensor_model_parallel_rank()]
 
     def attach(self, name: str, transform: WeightTransform) -> None:
         """Puts a transform into the chain of this weight, at the place that its name has in `ORDER`."""

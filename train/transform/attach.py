@@ -6,9 +6,10 @@ import torch
 
 from parallel.layers import Site
 from train.adapt.attach import train_also
-from train.config import Config, TuneConfig
+from train.config import Config, PruneConfig, QuantizeConfig, TuneConfig
 from train.targets import Target, chosen, matches
 from train.transform.low_rank import Factors, LowRank
+from train.transform.prune import Mask
 from train.transform.sites import sites
 
 LOW_RANK = ("lora", "dora")
@@ -23,6 +24,14 @@ def attach(config: Config, model: torch.nn.Module) -> None:
             if target.name in here:
                 _attach_factors(here[target.name], target, config.tune, config.seed)
         train_also(model, config.tune.train)
+    if config.prune.kind != "none":
+        for target in chosen(config.model, config.prune.targets, "prune.targets"):
+            if target.name in here:
+                _attach_mask(here[target.name], config.prune)
+    if config.quantize.bits:
+        for target in chosen(config.model, config.quantize.targets, "quantize.targets"):
+            if target.name in here:
+                attach_rounding(here[target.name], config.quantize)
 
 
 def _attach_factors(site: Site, target: Target, tune: TuneConfig, seed: int) -> None:
@@ -30,6 +39,26 @@ def _attach_factors(site: Site, target: Target, tune: TuneConfig, seed: int) -> 
     scale = tune.alpha / (math.sqrt(rank) if tune.rank_stabilised else rank)
     factors = Factors(rank, scale, tune.kind == "dora", tune.dropout if target.kind == "linear" else 0.0)
     site.attach("low_rank", LowRank(site, factors, target.name, seed))
+
+
+def _attach_mask(site: Site, prune: PruneConfig) -> None:
+    """By magnitude at once; Wanda's keeps all until it has seen pages (`train.transform.prune.settle`)."""
+    mask = Mask(site, prune.sparsity, prune.pattern)
+    site.attach("mask", mask)
+    if prune.kind == "magnitude":
+        mask.choose()
+
+
+def attach_rounding(site: Site, quantize: QuantizeConfig) -> None:
+    """torchao, which takes seconds to load, is loaded here."""
+    from train.transform.quantize import FakeQuantize
+    from train.transform.rounding import Rounding
+
+    rounding = Rounding(quantize.bits, quantize.group, quantize.symmetric, quantize.numbers == "fp8")
+    site.attach(
+        "quantize",
+        FakeQuantize(site, rounding, quantize.activation_bits > 0, quantize.scales == "learned"),
+    )
 
 
 def rank_of(target: Target, tune: TuneConfig) -> int:
