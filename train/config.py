@@ -157,6 +157,7 @@ class QuantizeConfig:
     """Quantization-aware training: weights, and what they are multiplied with, are rounded as they will be stored."""
 
     bits: int = 0  # of a weight: 2, 3, 4 or 8; 0 for none
+    numbers: str = "int"  # "int" | "fp8" (8 bits as e4m3)
     group: int = 32  # inputs that share a scale; 0: one scale for each output
     symmetric: bool = True
     activation_bits: int = 0  # of what is multiplied with a weight, a scale for each position: 8; 0 for none
