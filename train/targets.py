@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from conf.errors import ConfigError
 from conf.rules import meant
 from train.config import DecoderConfig, EncoderConfig, ModelConfig
+from train.head_width import decoder_head_width, encoder_head_width
 
 LAYER = "decoder.decoder.layers.*"
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -87,7 +88,8 @@ def _encoder(model: ModelConfig) -> Iterator[Target]:
     yield Target("encoder.window.patch_embed", width, 3 * encoder.patch**2, kind="convolution")
     for block in range(encoder.window_depth):
         own = f"encoder.window.blocks.{block}"
-        yield from _attention(f"{own}.attn", "qkv", "proj", width)
+        heads = encoder.window_heads * encoder_head_width(encoder, "window")
+        yield from _attention(f"{own}.attn", "qkv", "proj", width, heads)
         yield from _pair(f"{own}.lin1", f"{own}.lin2", width, encoder.window_mlp)
     yield Target("encoder.window.neck.conv1", neck, width, kind="convolution")
     yield Target("encoder.window.neck.conv2", neck, 9 * neck, kind="convolution")
@@ -95,28 +97,43 @@ def _encoder(model: ModelConfig) -> Iterator[Target]:
     yield Target("encoder.compressor.conv2", second, 9 * first, kind="convolution")
     for layer in range(encoder.global_depth):
         own = f"encoder.global.layers.{layer}"
-        yield from _attention(f"{own}.attn", "qkv", "proj", second)
+        heads = encoder.global_heads * encoder_head_width(encoder, "global")
+        yield from _attention(f"{own}.attn", "qkv", "proj", second, heads)
         yield from _pair(f"{own}.fc1", f"{own}.fc2", second, encoder.global_mlp)
     yield Target("encoder.projector", model.decoder.width, 2 * second)
 
 
 def _decoder(decoder: DecoderConfig) -> Iterator[Target]:
-    width = decoder.width
+    width, heads = decoder.width, decoder.heads * decoder_head_width(decoder)
     for number in range(decoder.layers):
         layer = LAYER.replace("*", str(number))
-        yield from _attention(f"{layer}.self_attention", "linear_qkv", "linear_proj", width)
+        attention = _attention(f"{layer}.self_attention", "linear_qkv", "linear_proj", width, heads)
+        yield from _factored(attention, decoder.attention_rank)
         if number < decoder.dense_layers:
-            yield from _swiglu(f"{layer}.mlp.linear_", width, decoder.ffn)
+            yield from _factored(_swiglu(f"{layer}.mlp.linear_", width, decoder.ffn), decoder.ffn_rank)
             continue
         yield from _swiglu(f"{layer}.mlp.experts.", width, decoder.expert_ffn, "experts")
         if decoder.shared_experts:
             hidden = decoder.shared_experts * decoder.expert_ffn
-            yield from _swiglu(f"{layer}.mlp.shared_experts.linear_", width, hidden)
+            shared = _swiglu(f"{layer}.mlp.shared_experts.linear_", width, hidden)
+            yield from _factored(shared, decoder.ffn_rank)
 
 
-def _attention(prefix: str, first: str, second: str, width: int) -> Iterator[Target]:
-    yield Target(f"{prefix}.{first}", 3 * width, width, "outputs")
-    yield Target(f"{prefix}.{second}", width, width, "inputs")
+def _factored(layers: Iterator[Target], rank: int) -> Iterator[Target]:
+    """As they are, or where there is a `rank` the two layers in the place of each."""
+    for one in layers:
+        if not rank:
+            yield one
+            continue
+        by_outputs = one.split == "outputs"
+        yield Target(f"{one.name}.narrow", rank, one.inputs, "" if by_outputs else one.split)
+        yield Target(f"{one.name}.wide", one.outputs, rank, one.split if by_outputs else "")
+
+
+def _attention(prefix: str, first: str, second: str, width: int, heads: int) -> Iterator[Target]:
+    """heads: features of all heads together."""
+    yield Target(f"{prefix}.{first}", 3 * heads, width, "outputs")
+    yield Target(f"{prefix}.{second}", width, heads, "inputs")
 
 
 def _pair(first: str, second: str, width: int, hidden: int) -> Iterator[Target]:

@@ -10,6 +10,7 @@ from parallel.layers.convolution import Convolution
 from parallel.layers.divergence import Divergence, Predictions, TeacherRows, Teaching
 from parallel.layers.embedding import Embedding
 from parallel.layers.experts import Experts
+from parallel.layers.factored import FactoredConfig
 from parallel.layers.linear import (
     ColumnLinear,
     Linear,
@@ -46,6 +47,7 @@ __all__ = [
     "Divergence",
     "Embedding",
     "Experts",
+    "FactoredConfig",
     "Labelled",
     "LayerNorm",
     "Linear",

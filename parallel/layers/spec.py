@@ -11,6 +11,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from parallel.layers.activations import SwiGLU
 from parallel.layers.attention import CausalAttentionCore
 from parallel.layers.experts import Experts
+from parallel.layers.factored import FactoredColumn, FactoredRow
 from parallel.layers.linear import TransformableColumn, TransformableRow
 from parallel.layers.mixture import MixtureOfExperts
 from parallel.layers.norm import Norm
@@ -27,20 +28,25 @@ def decoder_spec(config: TransformerConfig, vp_stage: int | None = None) -> Tran
         layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = Norm
         attention = layer.submodules.self_attention.submodules
         attention.core_attention = CausalAttentionCore
-        attention.linear_qkv, attention.linear_proj = TransformableColumn, TransformableRow
+        attention.linear_qkv, attention.linear_proj = _pair(getattr(config, "attention_rank", 0))
         mlp = layer.submodules.mlp  # a ModuleSpec in megatron-core 0.16, a functools.partial later
         parts = getattr(mlp, "submodules", None) or mlp.keywords["submodules"]
         if isinstance(parts, MoESubmodules):
             parts.experts, parts.router = Experts, Router
-            _feed_forward(parts.shared_experts.submodules)
+            _feed_forward(parts.shared_experts.submodules, config)
             # Not a ModuleSpec: of those megatron-core warns when it does not know the class.
             layer.submodules.mlp = SimpleNamespace(module=MixtureOfExperts, submodules=parts)
         else:
-            _feed_forward(parts)
+            _feed_forward(parts, config)
     return spec
 
 
-def _feed_forward(parts: Any) -> None:
+def _feed_forward(parts: Any, config: TransformerConfig) -> None:
     """Our parts of a dense feed-forward."""
     parts.activation_func = SwiGLU
-    parts.linear_fc1, parts.linear_fc2 = TransformableColumn, TransformableRow
+    parts.linear_fc1, parts.linear_fc2 = _pair(getattr(config, "ffn_rank", 0))
+
+
+def _pair(rank: int) -> tuple[type, type]:
+    """The kinds of two linear layers, one behind the other: whole ones, or of a `rank` (`FactoredConfig`)."""
+    return (FactoredColumn, FactoredRow) if rank else (TransformableColumn, TransformableRow)

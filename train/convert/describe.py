@@ -97,12 +97,11 @@ def refuse_what_the_release_cannot_say(model: ModelConfig) -> None:
         "model.encoder.window_head_width": model.encoder.window_head_width,
         "model.encoder.global_head_width": model.encoder.global_head_width,
     }
-    for option, width in own.items():
-        if width:
-            raise ConfigError(
-                f"{option}={width}: heads were pruned or added; in the release, heads share out the width, and only "
-                f"models with {option}=0 can be written"
-            )
+    ranks = {"model.decoder.attention_rank": decoder.attention_rank, "model.decoder.ffn_rank": decoder.ffn_rank}
+    for option, size in (own | ranks).items():
+        if size:
+            why = "heads share out the width" if option in own else "matrices are whole"
+            raise ConfigError(f"{option}={size}: in the release, {why}; only models with {option}=0 can be written")
     if decoder.dense_layers < decoder.layers and not decoder.shared_experts:
         raise ConfigError(
             "model.decoder.shared_experts=0: the release has shared experts in every layer with experts"

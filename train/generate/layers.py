@@ -64,6 +64,24 @@ class Matrix:
         return torch.mm(self.weight, x_RD.t()).t().contiguous()
 
 
+class Factors:
+    """y = (x Nᵀ) Wᵀ, of a matrix that was cut in two. Where ranks hold parts of N, each has a part of the sum that y is."""
+
+    def __init__(self, narrow: Matrix, wide: Matrix) -> None:
+        self.narrow, self.wide = narrow, wide
+
+    def __call__(self, x_RD: Tensor) -> Tensor:
+        """[R, D] -> [R, O]."""
+        return self.wide(self.narrow(x_RD))
+
+
+def product_of(linear: Any) -> Matrix | Factors:
+    """The product with the weight of one of the decoder's linear layers."""
+    if hasattr(linear, "narrow"):
+        return Factors(Matrix(linear.narrow.weight), Matrix(linear.wide.weight))
+    return Matrix(linear.weight)
+
+
 class Norm:
     """Root-mean-square norm in fp32: w x sqrt(D) / hypot(|x|, sqrt(D eps)), in half as many operations as torch's."""
 
@@ -96,7 +114,7 @@ class Attention:
 
     def __init__(self, number: int, module: Any, head_width: int) -> None:
         self.number, self.head_width = number, head_width
-        self.qkv, self.proj = Matrix(module.linear_qkv.weight), Matrix(module.linear_proj.weight)
+        self.qkv, self.proj = product_of(module.linear_qkv), product_of(module.linear_proj)
         self.prefix = prefix_of(module.core_attention)
 
     def __call__(self, x_RD: Tensor, run: Pass) -> Tensor:
@@ -137,8 +155,8 @@ class FeedForward:
     """SwiGLU: of this rank's hidden features."""
 
     def __init__(self, module: Any) -> None:
-        self.first = Matrix(module.linear_fc1.weight)  # gate, then up
-        self.second = Matrix(module.linear_fc2.weight)
+        self.first = product_of(module.linear_fc1)  # gate, then up
+        self.second = product_of(module.linear_fc2)
 
     def __call__(self, x_RD: Tensor) -> Tensor:
         """[R, D] -> [R, D]."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from megatron.core.models.gpt.gpt_model import GPTModel
 from megatron.core.transformer.transformer_config import TransformerConfig
 
-from parallel.layers import Asked, Embedding, Labelled, OutputLayer, decoder_spec
+from parallel.layers import Asked, Embedding, FactoredConfig, Labelled, OutputLayer, decoder_spec
 from train.config import DecoderConfig, ModelConfig, ParallelConfig
 from train.model.placement import Part, parts
 
@@ -33,7 +33,9 @@ def transformer_config(
     for layers that cannot be placed on the stages.
     """
     decoder, dtype = model.decoder, DTYPES[precision]
-    return TransformerConfig(
+    return FactoredConfig(
+        attention_rank=decoder.attention_rank,
+        ffn_rank=decoder.ffn_rank,
         num_layers=decoder.layers,
         hidden_size=decoder.width,
         num_attention_heads=decoder.heads,

@@ -49,6 +49,8 @@ def _decoder(decoder: DecoderConfig) -> Iterator[str]:
     yield from rules.positive("model.decoder", decoder, sizes)
     yield from rules.at_least("model.decoder.shared_experts", decoder.shared_experts, 0)
     yield from rules.at_least("model.decoder.aux_loss", decoder.aux_loss, 0)
+    yield from rules.at_least("model.decoder.attention_rank", decoder.attention_rank, 0)
+    yield from rules.at_least("model.decoder.ffn_rank", decoder.ffn_rank, 0)
     yield from _heads(decoder)
     if not 0 <= decoder.dense_layers <= decoder.layers:
         yield f"model.decoder.dense_layers={decoder.dense_layers}: choose 0 to model.decoder.layers={decoder.layers}."
