@@ -8,24 +8,23 @@ sample, whose N labelled positions predict its target and its end:
     KEY.ids.npy      int32 [N, K]: the teacher's likeliest tokens, likeliest first
     KEY.logs.npy     float16 [N, K + 1]: their log-probabilities, and that of all other tokens together
 
-`manifest.json` says in `config` which teacher this was, at which temperature, and of which data (`Facts`).
+`manifest.json` says in `config` which teacher this was, at which temperature, and of which data (`prediction_sets.Facts`).
 """
 
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from data_pipeline.errors import DataError, SampleError
-from data_pipeline.manifest import MANIFEST_NAME, Manifest, ShardIndex
+from data_pipeline.errors import SampleError
+from data_pipeline.manifest import ShardIndex
+from data_pipeline.prediction_sets import sets_in
 from data_pipeline.reader import ShardReader
 
-KIND = "predictions"
 PARTS = {"labels": np.int32, "ids": np.int32, "logs": np.float16}
 
 
@@ -38,59 +37,6 @@ class Told(NamedTuple):
     def to(self, device: torch.device | str) -> "Told":
         """The same on a device."""
         return Told(self.ids.to(device), self.logs.to(device))
-
-
-@dataclass(frozen=True)
-class Facts:
-    """data, tokenizer: digests. vocabulary: of the model's output. teacher: the run as it was named, and `model`, a digest of its
-    checkpoint. modes: in which it saw pages.
-    """
-
-    data: str
-    tokenizer: str
-    vocabulary: int
-    top_k: int
-    temperature: float
-    teacher: str
-    model: str
-    modes: list[str]
-
-    def to_config(self) -> dict[str, Any]:
-        """For the manifest."""
-        return {"kind": KIND, **asdict(self)}
-
-    @classmethod
-    def of(cls, manifest: Manifest, folder: Path) -> "Facts":
-        """What a manifest says. DataError where it is of something else."""
-        config = manifest.config
-        if config.get("kind") != KIND or not {one.name for one in fields(cls)} <= config.keys():
-            raise DataError(
-                f"{folder} is a shard set, but not of a teacher's predictions (python -m train.cache_teacher)"
-            )
-        return cls(**{one.name: config[one.name] for one in fields(cls)})
-
-
-def sets_in(folder: Path) -> dict[Path, Facts]:
-    """The sets of predictions in a folder, or the folder itself. DataError where there is none, or they are not alike."""
-    found = (
-        [folder]
-        if (folder / MANIFEST_NAME).is_file()
-        else [path.parent for path in sorted(folder.glob(f"*/{MANIFEST_NAME}"))]
-    )
-    if not found:
-        raise DataError(
-            f"{folder}: no finished predictions there (no {MANIFEST_NAME}); python -m train.cache_teacher writes them"
-        )
-    facts = {path: Facts.of(Manifest.load(path), path) for path in found}
-    first, *others = facts.items()
-    for path, other in others:
-        for name in ("tokenizer", "vocabulary", "top_k", "temperature", "model"):
-            if getattr(other, name) != getattr(first[1], name):
-                raise DataError(
-                    f"{first[0]} and {path} are of different teachers or settings ({name} {getattr(first[1], name)} and "
-                    f"{getattr(other, name)}); keep them in folders of their own"
-                )
-    return facts
 
 
 def encode(key: str, labels: np.ndarray, ids: np.ndarray, logs: np.ndarray) -> dict[str, Any]:

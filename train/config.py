@@ -112,7 +112,7 @@ class EngineConfig:
 class OptimConfig:
     """The optimizer and the learning-rate schedule (linear warm-up, then `schedule`)."""
 
-    name: str = "adamw"
+    name: str = "adamw"  # "adamw" | "muon" | "lion" | "adafactor" | "adamw_8bit" | "lion_8bit" | "schedule_free" | "galore"
     lr: float = 4e-3
     betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
     weight_decay: float = 0.05
@@ -124,6 +124,22 @@ class OptimConfig:
         default_factory=lambda: [0.6, 0.9]
     )  # fractions of the run; schedule=step
     step_factor: float = 0.316  # `lr` is multiplied by this at each milestone; schedule=step
+    momentum: float = 0.95  # of hidden matrices; muon
+    newton_schulz_steps: int = 5  # of the iteration that makes a matrix orthogonal; muon
+    beta2_decay: float = -0.8  # power of the step's number that a gradient weighs in second moments; adafactor
+    update_clip: float = 1.0  # largest size of an update, root of mean squares; adafactor
+    rank: int = 128  # directions of each hidden matrix's gradient; galore
+    refresh_every: int = 200  # steps between searches for new directions; galore
+    scale: float = 0.25  # of an update that goes back from those directions; galore
+
+
+@dataclass
+class InitConfig:
+    """First weights of matrices, kernels and embeddings. Norms begin at one, biases and relative positions at zero."""
+
+    kind: str = "scaled"  # "scaled" (sqrt(0.5 / inputs)) | "normal" (`std`) | "kaiming" | "xavier" (both normal, of the layers alone)
+    std: float = 0.02  # kind=normal
+    residual: str = "zero"  # last matrix of each block: "zero" | "scaled" (over sqrt(2 x layers)) | "depth" (over sqrt(2 x the layer's number)) | "plain"
 
 
 @dataclass
@@ -188,12 +204,14 @@ class DistillConfig:
     teacher_modes: list[str] = field(default_factory=list)  # resolutions the teacher reads the same pages at; [] = the student's
     cache: str | None = None  # folder of shards with a teacher's predictions, in the place of a teacher that runs along
     divergence: str = "forward_kl"  # "forward_kl" | "reverse_kl" | "jsd"
-    temperature: float = 1.0
+    mixture: float = 0.5  # jsd: share of the teacher in the distribution that both are compared with
+    temperature: float = 1.0  # of both distributions; the divergence is multiplied by its square
     top_k: int = 0  # predictions of the teacher that count, the rest as one; 0 for all
-    weight: float = 1.0  # of the divergence
+    weight: float = 0.0  # of the divergence
     next_token: float = 1.0  # of the text's own tokens
     hidden: float = 0.0  # of the distance between the decoders' last hidden states
     features: float = 0.0  # of the distance between the encoders' vision tokens
+    distance: str = "mse"  # of hidden states and vision tokens: "mse" | "cosine"
 
 
 @dataclass
@@ -217,6 +235,16 @@ class ObjectiveConfig:
 
 
 @dataclass
+class WeightDecompositionConfig:
+    """How far training moves weights, by length and by direction of their rows (train/weight_decomposition)."""
+
+    every: int = 0  # steps between looks; 0: none
+    targets: list[str] = field(
+        default_factory=lambda: ["attention"]
+    )  # weights that are looked at: groups or patterns (train/targets.py)
+
+
+@dataclass
 class StageConfig:
     """What makes a stage: where it starts, what it trains, on which losses, for how long."""
 
@@ -232,6 +260,7 @@ class StageConfig:
     save_in_background: bool = True  # files are written while training goes on
     save_base: bool = True  # false: checkpoints hold what was added alone, and name stage.start_from's for the rest
     evaluation_pages: int = 64  # held-out pages of each source in an evaluation during training
+    weight_decomposition: WeightDecompositionConfig = field(default_factory=WeightDecompositionConfig)
 
 
 @dataclass
@@ -260,6 +289,7 @@ class Config:
 
     run: RunConfig = field(default_factory=RunConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    init: InitConfig = field(default_factory=InitConfig)
     data: DataConfig = field(default_factory=DataConfig)
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)

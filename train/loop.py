@@ -15,7 +15,10 @@ from train.curriculum import Curriculum
 from train.launch.signals import StopFlag
 from train.monitor import Monitor
 from train.optimizer import learning_rate
+from train.weight_decomposition.watch import Watch
 
+# what an objective adds up beside "loss", and what it is divided by
+UNITS = {"patch_glyphs": "cells", "token_glyphs": "cells", "divergence": "tokens", "hidden": "tokens", "features": "pages"}
 Probe = Callable[[], dict[str, dict[str, float]]]  # source -> {"accuracy", "cross_entropy", "image_gain"} on held-out pages
 
 
@@ -50,6 +53,7 @@ class Run:
     progress: Progress
     save: Callable[[], object]
     beat: Callable[[], object] = lambda: None  # tells the watchdog that there is progress
+    watch: Watch | None = None  # looks at how far weights have moved
 
 
 def train(run: Run) -> bool:
@@ -71,6 +75,9 @@ def train(run: Run) -> bool:
         if _due(progress.step, stage.evaluate_every, stage.steps):
             evaluate(run)
             run.beat()
+        if run.watch and _due(progress.step, stage.weight_decomposition.every, stage.steps):
+            run.monitor.weight_decomposition(progress.step, run.watch.rows())
+            run.beat()
         if _due(progress.step, stage.checkpoint_every, stage.steps):
             run.save()
             run.beat()
@@ -84,7 +91,8 @@ def train(run: Run) -> bool:
 
 def evaluate(run: Run) -> None:
     """Looks at held-out pages, logs what the model reads there, and lets the curriculum move on."""
-    found = run.probe()
+    with run.engine.stored_weights():
+        found = run.probe()
     values: dict[str, Any] = {f"{metric}/{source}": value for source, row in found.items() for metric, value in row.items()}
     with_pages = [row["image_gain"] for row in found.values() if not math.isnan(row["image_gain"])]
     values["image_gain"] = with_pages[0] if with_pages else math.nan  # of the first, easiest source
@@ -95,8 +103,8 @@ def evaluate(run: Run) -> None:
 
 
 def step_values(run: Run, output: StepOutput, rate: float, seconds: float, waited: float) -> dict[str, Any]:
-    """One line of metrics.jsonl: "loss" in nats a text token, glyph maps in nats a cell, "objective" what was minimised,
-    "batch" which samples in which order, whatever the layout."""
+    """One line of metrics.jsonl: "loss" and the divergence from a teacher in nats a text token, glyph maps in nats a cell,
+    "objective" what was minimised, "batch" which samples in which order, whatever the layout."""
     values: dict[str, Any] = {
         "loss": output.sums["loss"] / max(output.weights["tokens"], 1.0),
         "objective": output.loss,
@@ -104,9 +112,9 @@ def step_values(run: Run, output: StepOutput, rate: float, seconds: float, waite
         "lr": rate,
         "skipped": output.skipped,
     }
-    for name in ("patch_glyphs", "token_glyphs"):
+    for name, unit in UNITS.items():
         if name in output.sums:
-            values[name] = output.sums[name] / max(output.weights["cells"], 1.0)
+            values[name] = output.sums[name] / max(output.weights[unit], 1.0)
     return values | {
         "tokens": run.progress.tokens,
         "pages": run.progress.pages,

@@ -23,6 +23,8 @@ from parallel.layers import Chunks
 from parallel.topology import environment
 from train.config import Config
 from train.curriculum import Curriculum
+from train.distill.attach import attach_helpers, collator_of, objective_of
+from train.distill.teacher import teacher_of
 from train.launch.signals import StopFlag
 from train.launch.watchdog import Watchdog
 from train.layout import topology_of
@@ -30,13 +32,14 @@ from train.loop import Progress, Run, restore, state_of, train
 from train.model.optical import OpticalModel, build
 from train.monitor import Monitor
 from train.objective import NextToken
-from train.optimizer import adamw, parameter_groups
+from train.optimizer import groups_of, optimizer_of
 from train.parameters import counted, freeze, freeze_idle_heads
 from train.probe import Probe
 from train.resume import resume, told
 from train.run_folder import write_text
 from train.saver import Saver
 from train.start import begin
+from train.weight_decomposition.watch import watch_of
 
 
 @dataclass(frozen=True)
@@ -58,20 +61,26 @@ def run(config: Config, stop: StopFlag, overrides: Sequence[str] = ()) -> StageR
     tokenizer = load_tokenizer(config.data.tokenizer)
     model = build_model(config, tokenizer)
     base = begin(config, model)
+    watch = watch_of(config, model)
     objective = NextToken(**asdict(config.stage.objective))
     freeze(model, config.stage.frozen)
     freeze_idle_heads(model, objective)
+    spec = batch_spec(config)
+    teacher = teacher_of(config, spec)
+    attach_helpers(config, model, teacher)
     sizes = counted(model)
-    groups = parameter_groups(model, config.optim.weight_decay)
-    engine = Engine(model, groups, adamw(config.optim), objective, topology, options_of(config))
-    collator = Collator(tokenizer, batch_spec(config))
+    groups = groups_of(model, config.optim)
+    engine = Engine(
+        model, groups, optimizer_of(config.optim), objective_of(config, objective, teacher), topology, options_of(config)
+    )
+    collator = collator_of(config, tokenizer, spec, teacher)
     curriculum = curriculum_of(config)
     with Stream.of(
         config.data, curriculum.shares(), collator, parallel_state.get_data_parallel_rank(), topology.data,
         config.seed, folder / "bad_samples.jsonl",
     ) as stream:  # fmt: skip
         held_out = paths(config.data.held_out)
-        probe = Probe(model, held_out, collator, config.stage.evaluation_pages, config.data.micro_batch, remote_of(config.data))
+        probe = Probe(model, held_out, Collator(tokenizer, spec), config.stage.evaluation_pages, config.data.micro_batch, remote_of(config.data))
         resumed = resume(engine, checkpoints if config.run.resume else None, config.resume)
         if rank == 0:
             write_facts(folder, config, overrides)
@@ -79,7 +88,7 @@ def run(config: Config, stop: StopFlag, overrides: Sequence[str] = ()) -> StageR
                           name=config.run.name, config=asdict(config))  # fmt: skip
         saver = Saver(engine, checkpoints, config.stage.keep_checkpoints, config.stage.save_in_background, monitor.note,
                       None if config.stage.save_base else base)  # fmt: skip
-        run = Run(config, engine, stream, curriculum, probe, monitor, stop, Progress(), lambda: None)
+        run = Run(config, engine, stream, curriculum, probe, monitor, stop, Progress(), lambda: None, watch=watch)
         run.save = lambda: saver.save(run.progress.step, state_of(run))
         if resumed:
             restore(run, resumed.extra)
@@ -129,6 +138,7 @@ def build_model(config: Config, tokenizer: Tokenizer) -> OpticalModel | Chunks:
         recompute=config.engine.recompute,
         device=device(),
         seed=config.seed,
+        init=config.init,
     )
     return model
 

@@ -10,9 +10,13 @@ from conf import rules
 from conf.errors import ConfigError
 from data_pipeline.data_config import faults as data_faults
 from train.config import Config
+from train.targets import chosen
+from train.validate.distill import distill_faults
 from train.validate.files import file_faults
 from train.validate.layout import layout_faults
 from train.validate.model import model_faults
+from train.validate.optim import init_faults, optim_faults
+from train.validate.teacher import distill_file_faults
 from train.validate.tune import tune_faults, tune_file_faults
 
 # What stage.frozen may name: the parts of train.model.optical.OpticalModel.
@@ -34,11 +38,11 @@ def validate(config: Config, world: int, files: bool = True) -> None:
     files: also look for the shard sets, the tokenizer and the checkpoint it names (a recipe makes them only
     later).
     """
-    checks = (model_faults, _data, _optim, _stage, _curriculum, _run, tune_faults)
+    checks = (model_faults, _data, optim_faults, init_faults, _stage, _curriculum, _run, tune_faults, distill_faults)
     faults = [fault for check in checks for fault in check(config)]
     faults += layout_faults(config, world)
     if files and not faults:
-        faults += [*file_faults(config), *tune_file_faults(config)]
+        faults += [*file_faults(config), *tune_file_faults(config), *distill_file_faults(config)]
     if len(faults) > 1:
         raise ConfigError("\n  ".join([f"{len(faults)} settings cannot work:", *faults]))
     if faults:
@@ -56,22 +60,6 @@ def _data(config: Config) -> Iterator[str]:
         )
 
 
-def _optim(config: Config) -> Iterator[str]:
-    optim = config.optim
-    yield from rules.one_of("optim.name", optim.name, ["adamw"])
-    yield from rules.one_of("optim.schedule", optim.schedule, ["cosine", "step", "constant"])
-    yield from rules.positive("optim", optim, "lr eps")
-    yield from rules.at_least("optim.weight_decay", optim.weight_decay, 0)
-    yield from rules.at_least("optim.warmup_steps", optim.warmup_steps, 0)
-    yield from rules.fraction("optim.final_fraction", optim.final_fraction)
-    yield from rules.fraction("optim.step_factor", optim.step_factor)
-    if len(optim.betas) != 2 or not all(0 <= beta < 1 for beta in optim.betas):
-        yield f"optim.betas={optim.betas}: give two numbers from 0 to below 1, such as optim.betas=[0.9,0.95]."
-    places = optim.step_milestones
-    if places != sorted(places) or not all(0 <= place <= 1 for place in places):
-        yield f"optim.step_milestones={places}: give rising fractions of the run, such as [0.6,0.9]."
-
-
 def _stage(config: Config) -> Iterator[str]:
     stage, warmup = config.stage, config.optim.warmup_steps
     yield from rules.positive("stage", stage, "steps checkpoint_every evaluate_every keep_checkpoints")
@@ -80,6 +68,7 @@ def _stage(config: Config) -> Iterator[str]:
     if warmup > stage.steps > 0:
         fitting = stage.steps // 10
         yield f"optim.warmup_steps={warmup}: stage.steps={stage.steps} is less. Choose optim.warmup_steps={fitting}."
+    yield from _weight_decomposition(config)
     for prefix in stage.frozen:
         if not any(
             prefix == part or part.startswith(prefix + ".") or prefix.startswith(part + ".") for part in PARTS
@@ -93,6 +82,22 @@ def _stage(config: Config) -> Iterator[str]:
         )
     if {"encoder", "decoder"} <= set(stage.frozen):
         yield f"stage.frozen={stage.frozen}: nothing is left to train."
+
+
+def _weight_decomposition(config: Config) -> Iterator[str]:
+    asked, where = config.stage.weight_decomposition, "stage.weight_decomposition"
+    yield from rules.at_least(f"{where}.every", asked.every, 0)
+    if asked.every < 1:
+        return
+    try:
+        chosen(config.model, asked.targets, f"{where}.targets")
+    except ConfigError as error:
+        yield str(error)
+    if config.resume is not None:
+        yield (
+            f"resume={config.resume}: weights are compared with those that a stage begins with, and that run began elsewhere. "
+            f"Choose {where}.every=0, or go on in that run's own folder (run.directory= and run.name=, without resume=)."
+        )
 
 
 def _curriculum(config: Config) -> Iterator[str]:

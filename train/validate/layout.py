@@ -34,12 +34,17 @@ def layout_faults(config: Config, world: int) -> Iterator[str]:
     fits = not world % (sizes.tensor * sizes.pipeline)
     yield from _world(sizes, world)
     yield from _engine(config, copies if fits else sizes.expert)
-    yield from _tensor(config)
-    yield from _experts(config)
+    yield from shared_out_faults(config)
     yield from _stages(config)
     if fits:
         yield from _batch(config.data.global_batch, config.data.micro_batch, copies)
         yield from _turns(config, copies)
+
+
+def shared_out_faults(config: Config) -> Iterator[str]:
+    """A sentence for every width and count of the model that its ranks cannot share out."""
+    yield from _tensor(config)
+    yield from _experts(config)
 
 
 def _world(sizes: ParallelConfig, world: int) -> Iterator[str]:

@@ -19,6 +19,7 @@ from data_pipeline.batch import MicroBatch
 from data_pipeline.record import IGNORE_GLYPH
 from parallel.layers import NO_LABEL
 from parallel.pipeline import StageOutput
+from train.model.optical import ModelOutput
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,27 @@ class NextToken:
         `normalizers`: what one unit of each weight counts ("tokens", "cells"), as the engine hands it out, so that the
         gradient is that of the mean over the whole step however it is cut into micro-batches, pieces and ranks.
         """
-        with_glyphs = self.patch_glyphs > 0 or self.token_glyphs > 0
-        output = module(with_noise(batch, self.input_noise), with_glyphs=with_glyphs, with_nats=True)
+        output = module(with_noise(batch, self.input_noise), with_glyphs=self.with_glyphs, with_nats=True)
         loss = torch.zeros((), device=batch.labels.device)
         sums = {"loss": loss}
         if output.nats is not None:
             loss, sums["loss"] = output.nats / normalizers["tokens"], output.nats.detach()
+        return self.with_maps(loss, sums, output, batch, normalizers)
+
+    @property
+    def with_glyphs(self) -> bool:
+        """Whether any map is asked for."""
+        return self.patch_glyphs > 0 or self.token_glyphs > 0
+
+    def with_maps(
+        self,
+        loss: Tensor,
+        sums: dict[str, Tensor],
+        output: ModelOutput,
+        batch: MicroBatch,
+        normalizers: Mapping[str, float],
+    ) -> StageOutput:
+        """The loss and the sums so far, and the maps' part."""
         for name, weight, logits in (
             ("patch_glyphs", self.patch_glyphs, output.patch_glyphs),
             ("token_glyphs", self.token_glyphs, output.token_glyphs),
