@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from rich.console import Console
 
 from train.logger import WandbLogger
-from train.run_folder import keep_until, plain, write_json
+from train.run_folder import WEIGHT_DECOMPOSITION, keep_until, plain, write_json
 
 
 class LoggerSettings(Protocol):
@@ -65,6 +65,7 @@ class Monitor:
         self._fields: dict[str, Any] = {}
         path = run_folder / "metrics.jsonl"
         keep_until(path, start_step)
+        keep_until(run_folder / WEIGHT_DECOMPOSITION, start_step)
         self._metrics = path.open("a", buffering=1, encoding="utf-8")
         self._wandb = WandbLogger(
             run_folder, logger.wandb, logger.project, self._name, config or {}, self._say
@@ -92,6 +93,16 @@ class Monitor:
             return
         self._image_gain = values.get("image_gain", self._image_gain)
         self._write(step, values)
+
+    def weight_decomposition(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """How far each of some weights has moved after `step` (keys: layer, rows, magnitude, direction, correlation)."""
+        if not self.active:
+            return
+        with (self.folder / WEIGHT_DECOMPOSITION).open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps({"step": step} | plain(row)) + "\n" for row in rows)
+        measured = ("magnitude", "direction", "correlation")
+        values = {f"weight_{name}/{row['layer']}": row[name] for row in rows for name in measured}
+        self._wandb.log({"step": step} | plain(values))
 
     def note(self, text: str) -> None:
         """A thing worth telling once (a fallback, a new curriculum level): console and metrics.jsonl."""

@@ -1,7 +1,8 @@
 """The files of a run folder: JSON that is never half written, and the rows of metrics.jsonl.
 
 runs/<name>/ of a recipe holds recipe.json, evaluation/, report.html, report.json and one folder a stage;
-a stage's folder holds config.yaml, overrides.txt, metrics.jsonl (the truth), status.json and checkpoints/.
+a stage's folder holds config.yaml, overrides.txt, metrics.jsonl (the truth), status.json and checkpoints/, and
+weight_decomposition.jsonl where it was asked for.
 """
 
 import json
@@ -12,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+WEIGHT_DECOMPOSITION = "weight_decomposition.jsonl"  # a row for each weight and look
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
