@@ -21,20 +21,25 @@ MICRO_BATCHES = (
 )
 
 
-def step(number: int, packed: bool, row_multiple: int = 8, every_size: bool = False) -> list[Any]:
+def step(number: int, packed: bool, every_size: bool = False, reserved: int = 0) -> list[Any]:
     """The micro-batches of a step, in another order in each, each of two packed rows or of as many rows as samples."""
     return [
-        micro_batch(100 * number + place, MICRO_BATCHES[(number + place) % 4], packed, every_size)
+        micro_batch(
+            100 * number + place, MICRO_BATCHES[(number + place) % 4], packed, every_size, reserved=reserved
+        )
         for place in range(4)
     ]
 
 
-def micro_batch(seed: int, rows: Any, packed: bool, every_size: bool = False, longest: int = LONGEST) -> Any:
-    """Samples of noise as `rows` describes them."""
+def micro_batch(
+    seed: int, rows: Any, packed: bool, every_size: bool = False, longest: int = LONGEST, reserved: int = 0
+) -> Any:
+    """Samples of noise as `rows` describes them, after `reserved` positions each."""
     from data_pipeline.batch import BatchSpec, Collator
     from data_pipeline.tokenizer import byte_tokenizer
 
-    collator = Collator(byte_tokenizer(), BatchSpec(MODES, 8, longest, glyphs=True, every_size=every_size))
+    spec = BatchSpec(MODES, 8, longest, glyphs=True, every_size=every_size, reserved=reserved)
+    collator = Collator(byte_tokenizer(), spec)
     filled = [_row(collator, 10 * seed + number, row, longest) for number, row in enumerate(rows)]
     if packed:
         return collator.packed(filled, [["noise"] * len(row) for row in filled])

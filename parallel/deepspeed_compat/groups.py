@@ -12,6 +12,8 @@ from parallel.options import EngineOptions
 
 _MARKER = "deepspeed_expert_marker"
 _EVERYWHERE = "every_tensor_rank_holds_all"  # on experts that stage 3 takes for ordinary parameters
+_FROZEN = "frozen_expert"  # on those that it must leave alone
+_NEVER_SENT = "ds_optim_param"  # DeepSpeed's own mark of weights that differ between data ranks
 
 
 class ModelParallelUnit:
@@ -37,7 +39,7 @@ class ModelParallelUnit:
 
 
 def register_experts(module: torch.nn.Module, options: EngineOptions) -> None:
-    """Decides, in this one place, what DeepSpeed takes the trainable parameters marked `allreduce = False` for.
+    """Decides, in this one place, what DeepSpeed takes the parameters marked `allreduce = False` for, frozen ones too.
 
     They are reduced over megatron-core's expert-data-parallel group. Where that is the data-parallel group (one
     expert group, no tensor parallelism) they are ordinary parameters, and the mark is taken off: every ZeRO stage
@@ -46,12 +48,13 @@ def register_experts(module: torch.nn.Module, options: EngineOptions) -> None:
     Stage 3 refuses them. There (one expert group, so that each tensor rank holds all experts and sees its part of the
     sequence) they become ordinary parameters marked `sequence_parallel`, whose gradients
     `prepare.sum_over_sequence_parts` adds up over the tensor ranks.
+
+    Frozen ones need no group; but data ranks hold other experts, which DeepSpeed must not make equal when it begins.
     """
-    experts = [
-        param
-        for param in module.parameters()
-        if param.requires_grad and getattr(param, "allreduce", True) is False
-    ]
+    for param in module.parameters():
+        if not param.requires_grad and getattr(param, "allreduce", True) is False:
+            _mark(param, **{"allreduce": True, _NEVER_SENT: True, _FROZEN: True})
+    experts = [param for param in module.parameters() if getattr(param, "allreduce", True) is False]
     if not experts:
         return
     expert_data = parallel_state.get_expert_data_parallel_group()
@@ -74,7 +77,8 @@ def register_experts(module: torch.nn.Module, options: EngineOptions) -> None:
         table[name] = value
     for param in experts:
         param.group_name = name  # type: ignore[attr-defined]
-    module.add_module(_MARKER, _expert_marker(expert.size()))
+    if any(param.requires_grad for param in experts):
+        module.add_module(_MARKER, _expert_marker(expert.size()))
 
 
 def unregister_experts(module: torch.nn.Module) -> None:
@@ -84,6 +88,10 @@ def unregister_experts(module: torch.nn.Module) -> None:
     for param in module.parameters():
         if hasattr(param, "group_name"):
             del param.group_name
+        if hasattr(param, _FROZEN):
+            _mark(param, allreduce=False)
+            for name in (_NEVER_SENT, _FROZEN):
+                delattr(param, name)
         if hasattr(param, _EVERYWHERE):
             _mark(param, allreduce=False, tensor_model_parallel=True, sequence_parallel=False)
             delattr(param, _EVERYWHERE)
