@@ -23,8 +23,7 @@ from parallel.layers import Chunks
 from parallel.topology import environment
 from train.config import Config
 from train.curriculum import Curriculum
-from train.distill.attach import attach_helpers, collator_of, objective_of
-from train.distill.teacher import teacher_of
+from train.distill.attach import attach_helpers, collator_of, objective_of, teacher_of
 from train.launch.signals import StopFlag
 from train.launch.watchdog import Watchdog
 from train.layout import topology_of

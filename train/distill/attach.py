@@ -1,5 +1,6 @@
-"""What a stage with a teacher has beside one without: another collator, another objective, maps to the teacher's widths."""
+"""What a stage with a teacher has beside one without: the teacher, another collator, another objective, maps to its widths."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,10 +12,27 @@ from data_pipeline.taught import TaughtCollator
 from data_pipeline.tokenizer import Tokenizer
 from train.config import Config
 from train.distill.teacher import Teacher
+from train.load import load_trained
 from train.model.helpers import Helpers
 from train.model.initialise import initialise
 from train.model.optical import OpticalModel
 from train.objective import Distill, NextToken
+
+
+def teacher_of(config: Config, spec: BatchSpec) -> Teacher | None:
+    """The teacher that `distill.teacher` names; None without. spec: of the student."""
+    if config.distill.teacher is None:
+        return None
+    trained = load_trained(Path(config.distill.teacher), config.parallel, "distill.teacher")
+    trained.model.requires_grad_(False)
+    decoder, unit = trained.config.model.decoder, spec.row_multiple
+    taken = replace(
+        trained.spec,
+        modes=tuple(config.distill.teacher_modes or spec.modes),
+        max_length=decoder.max_length // unit * unit,  # ranks that share out positions need as many each
+        row_multiple=unit,
+    )
+    return Teacher(trained.model, taken, decoder.width)
 
 
 def objective_of(config: Config, next_token: NextToken, teacher: Teacher | None) -> NextToken | Distill:

@@ -4,8 +4,7 @@ It is split over tensor and expert ranks as its student is, and whole on every d
 resolution, of the student's the samples. What it tells are the rows from which its logits are made, not the logits.
 """
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -13,8 +12,6 @@ import torch
 from data_pipeline.batch import MicroBatch
 from data_pipeline.spec import BatchSpec
 from parallel.layers import Asked, TeacherRows
-from train.config import Config, DistillConfig
-from train.load import load_trained
 from train.model.optical import OpticalModel
 
 
@@ -42,19 +39,3 @@ class Teacher:
         tied = self.model.share_embeddings_and_output_weights
         weight = decoder.shared_embedding_or_output_weight() if tied else decoder.output_layer.weight
         return Lesson(TeacherRows(output.labelled.rows, weight.detach()), output.vision)
-
-
-def teacher_of(config: Config, spec: BatchSpec) -> Teacher | None:
-    """The teacher that `distill.teacher` names; None without. spec: of the student."""
-    if config.distill.teacher is None:
-        return None
-    trained = load_trained(Path(config.distill.teacher), config.parallel, "distill.teacher")
-    trained.model.requires_grad_(False)
-    sizes = trained.config.model
-    taken = replace(trained.spec, max_length=sizes.decoder.max_length, row_multiple=spec.row_multiple)
-    return Teacher(trained.model, replace(taken, modes=modes_of(config.distill, spec)), sizes.decoder.width)
-
-
-def modes_of(distill: DistillConfig, spec: BatchSpec) -> tuple[str, ...]:
-    """The modes in which the teacher sees pages."""
-    return tuple(distill.teacher_modes or spec.modes)
