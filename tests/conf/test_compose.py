@@ -12,7 +12,7 @@ from train.config import Config, RecipeConfig
 from train.plan.config import PlanConfig
 
 MISTAKES = {
-    "optim.lrr=1": "no option optim.lrr. Did you mean optim.lr?",
+    "optim.lrr=1": "no option optim.lrr. Did you mean optim.lr",
     "lr=1": "no option lr. Did you mean optim.lr?",
     "stage=pretrian": "Did you mean stage=pretrain? Choices: encoder, pretrain",
     "+oops=1": "no option oops",

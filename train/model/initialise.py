@@ -110,11 +110,8 @@ def _spread(name: str, shape: tuple[int, ...], init: InitConfig) -> float:
 
 def _of_residual(name: str, init: InitConfig, sizes: ModelConfig) -> float:
     """What the last matrix of a block is scaled by. A block adds twice to the residual stream."""
-    part, number = next((part, int(name.removeprefix(part).split(".", 1)[0])) for part in LAYERS if name.startswith(part))
-    layers = LAYERS[part](sizes)
-    return {
-        "zero": 0.0,
-        "scaled": 1 / math.sqrt(2 * layers),
-        "depth": 1 / math.sqrt(2 * (number + 1)),
-        "plain": 1.0,
-    }[init.residual]
+    part = next((part for part in LAYERS if name.startswith(part)), None)
+    if part is None or init.residual in ("zero", "plain"):
+        return float(init.residual != "zero")
+    number = int(name.removeprefix(part).split(".", 1)[0])
+    return 1 / math.sqrt(2 * (LAYERS[part](sizes) if init.residual == "scaled" else number + 1))

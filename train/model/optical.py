@@ -15,12 +15,12 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 
 from data_pipeline.resolution import token_side
 from parallel.layers import Asked, Chunks, Labelled, Module
-from train.config import ModelConfig, ParallelConfig
+from train.config import InitConfig, ModelConfig, ParallelConfig
 from train.model.decoder import build_decoder, transformer_config
 from train.model.deepencoder import DeepEncoder, Vision
 from train.model.glyphs import GlyphHeads, Maps
 from train.model.helpers import Helpers
-from train.model.initialise import initialise
+from train.model.initialise import SCALED, initialise
 from train.model.placement import Part, of_rank
 from train.model.text_encoder import TextEncoder
 
@@ -210,12 +210,13 @@ def build(
     recompute: str = "none",
     device: torch.device | str = "cpu",
     seed: int = 0,
+    init: InitConfig = SCALED,
 ) -> OpticalModel | Chunks:
     """This rank's part of the model with fresh weights on `device` ("meta": shapes only); its parts, in `Chunks`,
     where `sizes.virtual` > 1. Process groups of these sizes must exist (`parallel.topology.start`).
 
     image_token: id of `<image>` in the tokenizer. recompute: which activations are computed again in backward,
-    "none", "selective" (feed-forwards and experts) or "full" (whole blocks). The weights depend on `seed` alone,
+    "none", "selective" (feed-forwards and experts) or "full" (whole blocks). The weights depend on `seed` and `init` alone,
     not on how they are split. Raises ConfigError for sizes that the model cannot be placed on.
     """
     transformer = transformer_config(model, sizes, precision, recompute)
@@ -230,5 +231,5 @@ def build(
         ]
     optical = Chunks(pieces) if sizes.virtual > 1 else pieces[0]
     if transformer.perform_initialization:
-        initialise(optical, seed)
+        initialise(optical, seed, init=init, sizes=model)
     return optical
