@@ -16,6 +16,7 @@ from train.validate.files import file_faults
 from train.validate.layout import layout_faults
 from train.validate.model import model_faults
 from train.validate.optim import init_faults, optim_faults
+from train.validate.quantize import prune_faults, quantize_faults
 from train.validate.teacher import distill_file_faults
 from train.validate.tune import tune_faults, tune_file_faults
 
@@ -38,7 +39,7 @@ def validate(config: Config, world: int, files: bool = True) -> None:
     files: also look for the shard sets, the tokenizer and the checkpoint it names (a recipe makes them only
     later).
     """
-    checks = (model_faults, _data, optim_faults, init_faults, _stage, _curriculum, _run, tune_faults, distill_faults)
+    checks = (model_faults, _data, optim_faults, init_faults, _stage, _curriculum, _run, tune_faults, distill_faults, quantize_faults, prune_faults)
     faults = [fault for check in checks for fault in check(config)]
     faults += layout_faults(config, world)
     if files and not faults:
