@@ -9,6 +9,7 @@ import yaml
 from data_pipeline.errors import DataError
 from data_pipeline.remote import located
 from train.config import Config
+from train.validate.start import start_faults
 
 STEP = re.compile(r"step-\d{8,}")  # the name of a checkpoint's folder: parallel.checkpoint, which loads torch
 
@@ -36,7 +37,8 @@ def file_faults(config: Config) -> Iterator[str]:
     if data.tokenizer != "bytes" and not Path(data.tokenizer).is_file():
         yield f"data.tokenizer={data.tokenizer}: no such file. Give a tokenizer.json, or data.tokenizer=bytes."
     if start is not None:
-        yield from _checkpoints("stage.start_from", start)
+        faults = list(_checkpoints("stage.start_from", start))
+        yield from faults or start_faults(config)
     if config.resume is not None:
         yield from _checkpoints("resume", config.resume)
         yield from _other_stage(config.resume, config.stage.name)

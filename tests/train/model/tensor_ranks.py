@@ -16,18 +16,29 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {  # sizes, variant of the m
     "selective recompute": ({}, "", "selective"),
     "full recompute": ({}, "odd", "full"),
     "whole sequences": ({"sequence": False}, "dense", "none"),
+    "factored matrices": ({}, "factored", "none"),
+    "factored matrices, whole sequences": ({"sequence": False}, "dense, factored", "none"),
+    "heads of a width of their own": ({"encoder": "split"}, "pruned", "none"),
 }
 
 
 def variant(name: str) -> ModelConfig:
-    """The small model; odd: with heads that two ranks cannot share. tied: embeddings. dense: without experts."""
+    """The small model; odd: with heads that two ranks cannot share. tied: embeddings. dense: without experts. factored: two
+    matrices in the place of one. pruned: fewer heads than share out the width.
+    """
     from tests.train.model.small_model import small_model
 
     model = small_model()
     if name == "odd":
         encoder = model.encoder
         encoder.window_width, encoder.window_heads, encoder.global_heads = 24, 3, 3
-    if name == "dense":
+    if "factored" in name:
+        model.decoder.attention_rank, model.decoder.ffn_rank = 10, 14
+    if name == "pruned":
+        model.decoder.heads, model.decoder.head_width = 2, 10
+        model.encoder.global_heads, model.encoder.global_head_width = 2, 12
+        model.encoder.window_head_width = 12
+    if "dense" in name:
         model.decoder.dense_layers = model.decoder.layers
     model.decoder.tied_embeddings = name == "tied"
     return model

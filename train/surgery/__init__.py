@@ -1,0 +1,1 @@
+"""`python -m train.surgery`: a run → a run of another size, for a stage to go on from."""
