@@ -5,6 +5,7 @@ can be opened is found.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,12 +39,17 @@ def main(config: GenerateConfig) -> int:
 
 def sizes_of(config: GenerateConfig) -> "ParallelConfig":
     """How the model is split: its experts over the tensor ranks, too, where they can be."""
+    return sizes_for([path for path in (config.checkpoint, config.draft) if path is not None], config.tensor)
+
+
+def sizes_for(runs: Sequence[str], tensor: int) -> "ParallelConfig":
+    """How the models of some runs are split over `tensor` ranks: their experts, too, where they can be."""
     from train.config import ParallelConfig
 
-    runs = [locate(Path(path)).folder for path in (config.checkpoint, config.draft) if path is not None]
-    experts = [read_config(folder / "config.yaml").model.decoder.experts for folder in runs]
-    divided = all(count % config.tensor == 0 for count in experts)
-    return ParallelConfig(tensor=config.tensor, expert=config.tensor if divided else 1)
+    folders = [locate(Path(path)).folder for path in runs]
+    experts = [read_config(folder / "config.yaml").model.decoder.experts for folder in folders]
+    divided = all(count % tensor == 0 for count in experts)
+    return ParallelConfig(tensor=tensor, expert=tensor if divided else 1)
 
 
 def generate(config: GenerateConfig, sizes: "ParallelConfig") -> int:

@@ -1,0 +1,1 @@
+"""`python -m train.cache_teacher`: what a teacher predicts, written down for students of any layout."""

@@ -1,0 +1,1 @@
+"""`python -m train.relabel`: pages with the texts that a teacher reads off them, as data for students."""
