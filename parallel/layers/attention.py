@@ -168,7 +168,8 @@ class CausalAttentionCore(Module):
         before = [part.expand(-1, key.shape[1], -1, -1) for part in prefix]
         absent = query.new_zeros(len(before[0]), *query.shape[1:])
         pairs = zip((absent, *before), (query, key, value), strict=True)
-        return self._attend(*(torch.cat(pair) for pair in pairs), causal)[len(absent) :]
+        q, k, v = (torch.cat(pair) for pair in pairs)
+        return self._attend(q, k, v, causal)[len(absent) :]
 
     def _attend(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: bool

@@ -29,7 +29,10 @@ class TransformableParallel(Transformable):
         multiply = super()._forward_impl  # type: ignore[misc]
         chain = self.chain()
         if chain is None:
-            return multiply(input=input, weight=weight, bias=bias, **options)
+            # megatron-core's product with a frozen weight gives no gradient to its bias: None, without a word.
+            apart = bias is not None and bias.requires_grad and not weight.requires_grad
+            product = multiply(input=input, weight=weight, bias=None if apart else bias, **options)
+            return product + bias if apart else product
 
         def times(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
             return multiply(input=x, weight=matrix, bias=None, **options)

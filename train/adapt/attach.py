@@ -2,7 +2,8 @@
 
 import fnmatch
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 import torch
 from megatron.core.transformer.transformer_config import TransformerConfig
@@ -62,7 +63,7 @@ def _add_to(piece: OpticalModel, config: Config) -> None:
         piece.prompt = Prompt(shape, tune.tokens)
     if piece.part.embedding and tune.kind == "p_tuning":
         piece.prompt = EncodedPrompt(shape, tune.tokens, tune.width)
-    layers = piece.decoder.layers if piece.part.decodes else []
+    layers: Iterable[Any] = piece.decoder.layers if piece.part.decodes else ()
     if tune.kind == "adapter":
         targets = [target.name for target in chosen(config.model, tune.targets, "tune.targets")]
         for number, layer in enumerate(layers, piece.part.first_layer):
