@@ -72,4 +72,6 @@ class Groups:
 
 
 def _in_blocks(rows: torch.Tensor, elements: int) -> bool:
+    if rows.dtype == torch.float64:
+        return True  # torch's kernel has no doubles
     return rows.device.type == "cpu" and rows.dtype == torch.float32 and elements >= _LARGE and cpu_settings.by_onednn()

@@ -96,13 +96,22 @@ BF16 = {
     "bf16, tensor 2 x pipeline 2": Case({"tensor": 2, "pipeline": 2}, engine={"precision": "bf16"}),
     "bf16, pipeline 2 x expert 2": Case({"pipeline": 2, "expert": 2}, data=2, engine={"precision": "bf16"}),
 }
-CASES = MOE | OTHERS | BF16
+DORA = {
+    "dora, one process": Case(variant="dora"),
+    "dora, tensor 2": Case({"tensor": 2}, variant="dora"),
+    "dora, expert 2, ZeRO-2": Case({"expert": 2}, data=2, engine={"zero": 2}, variant="dora"),
+    "dora, interleaved": Case({"pipeline": 2, "virtual": 2}, variant="dora"),
+    "dora, data 2, ZeRO-3, full recompute": Case(data=2, engine={"zero": 3, "recompute": "full"}, variant="dora"),
+    "dora, tensor 2 x pipeline 2": Case({"tensor": 2, "pipeline": 2}, variant="dora"),
+    "dora, tensor 2 x expert 2": Case({"tensor": 2, "expert": 2}, data=2, variant="dora"),
+}
+CASES = MOE | OTHERS | BF16 | DORA
 
 
 def model_config(variant: str) -> Any:
     """Every part of the real model at its smallest: 64-pixel pages, 4 decoder layers, 8 experts.
 
-    Variants: moe; tied embeddings; convolution, over texts in place of pages; dense, without experts; dead, with experts that no token reaches; odd, whose encoder
+    Variants: moe; dora, that with factors on everything that can carry some; tied embeddings; convolution, over texts in place of pages; dense, without experts; dead, with experts that no token reaches; odd, whose encoder
     heads do not divide.
     """
     from train.config import DecoderConfig, EncoderConfig, ModelConfig
@@ -185,6 +194,22 @@ def built(case: Case, seed: int = 1) -> Any:
     return module
 
 
+def ready(case: Case, initial: Path | None = None, seed: int = 1) -> Any:
+    """The same with the weights of a checkpoint, and what its variant adds."""
+    from parallel.snapshot import load_module
+    from train.config import Config, TuneConfig
+    from train.targets import GROUPS
+    from train.transform.attach import attach
+
+    module = built(case, seed)
+    if initial is not None:
+        load_module(initial / case.variant, module)
+    if case.variant == "dora":
+        tune = TuneConfig("dora", list(GROUPS), rank=4, ranks={"experts": 2}, alpha=8.0)
+        attach(Config(model=model_config(case.variant), tune=tune), module)
+    return module
+
+
 def engine_of(case: Case, module: Any) -> Any:
     """An engine as a stage makes it."""
     import torch
@@ -218,10 +243,7 @@ def shares(pages: Path, case: Case) -> list[list[Any]]:
 
 def trained(case: Case, pages: Path, initial: Path, saved: Path) -> dict[str, Any]:
     """What this rank sees of `STEPS` steps: history of (loss, norm), and its pieces of the final weights."""
-    from parallel.snapshot import load_module
-
-    module = built(case)
-    load_module(initial / case.variant, module)
+    module = ready(case, initial)
     engine = engine_of(case, module)
     history, sums = [], None
     for step, batches in enumerate(shares(pages, case)):
@@ -236,7 +258,7 @@ def trained(case: Case, pages: Path, initial: Path, saved: Path) -> dict[str, An
 
 def resumed(case: Case, pages: Path, saved: Path) -> dict[str, Any]:
     """(loss, norm) of the steps after a checkpoint that any layout wrote."""
-    engine = engine_of(case, built(case, seed=2))
+    engine = engine_of(case, ready(case, seed=2))
     step, extra = engine.load(saved)
     assert (step, extra) == (SAVED_AT, {"seen": SAVED_AT})
     outputs = [engine.train_step(batches) for batches in shares(pages, case)[step:]]
@@ -322,6 +344,16 @@ def make_initial(folder: Path, variant: str) -> None:
     engine.close()
 
 
+def start_weights(initial: Path, variant: str) -> dict[str, Any]:
+    """The weights before the first step, factors included."""
+    from parallel.topology import Topology, start, stop
+
+    start(Topology(), seed=0)
+    weights = assembled([{"weights": pieces_of(ready(Case(variant=variant), initial))}])
+    stop()
+    return weights
+
+
 def reference(case: Case, pages: Path, initial: Path) -> dict[str, Any]:
     """The same steps by plain torch: whole model, all micro-batches, torch's AdamW and clip_grad_norm_; also the number of
     (step, layer) in which some expert got no token.
@@ -329,12 +361,10 @@ def reference(case: Case, pages: Path, initial: Path) -> dict[str, Any]:
     import torch
     from megatron.core.transformer.moe.moe_utils import MoEAuxLossAutoScaler
 
-    from parallel.layers import Experts
-    from parallel.snapshot import load_module
+    from parallel.layers import Experts, transforms_in
     from train.optimizer import parameter_groups
 
-    module = built(Case(variant=case.variant, frozen=case.frozen))
-    load_module(initial / case.variant, module)
+    module = ready(Case(variant=case.variant, frozen=case.frozen), initial)
     idle: list[bool] = []
     for part in module.modules():
         if isinstance(part, Experts):
@@ -354,6 +384,8 @@ def reference(case: Case, pages: Path, initial: Path) -> dict[str, Any]:
             losses.append(loss.item())
         norm = torch.nn.utils.clip_grad_norm_(parameters, CLIP)
         optimizer.step()
+        for transform in transforms_in(module):
+            transform.weights_changed()
         optimizer.zero_grad()
         history.append((sum(losses), norm.item()))
     return {"history": history, "weights": assembled([{"weights": pieces_of(module)}]), "idle": sum(idle)}

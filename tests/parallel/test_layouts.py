@@ -10,23 +10,24 @@ import itertools
 import layouts
 import numpy as np
 import pytest
-from layouts import BF16, CASES, MOE, SAVED_AT, STEPS, Case
+from layouts import BF16, CASES, DORA, MOE, SAVED_AT, STEPS, Case
 from ranks import free_ports, launch
 
 from parallel.topology import Topology, start, stop
 
 pytestmark = pytest.mark.timeout(900)  # the whole suite is one fixture
 WORLDS = (1, 2, 4)
+RINGS = (MOE, DORA)
 POISONED = ("pipeline 2", "tensor 2 x pipeline 2", "bf16, tensor 2 x pipeline 2")
 FP32, BF16_LOSS, BF16_NORM = 1e-5, 3e-2, 1e-1
 
 
 def jobs(kind, world):
-    """Resuming: each of the plain layouts goes on from what the one before it in the list saved, the first from the last."""
+    """Resuming: each of the layouts in a ring goes on from what the one before it saved, the first from the last."""
     if kind == "train":
         poison = [("poison", name, "") for name in POISONED if CASES[name].world == world]
         return [(kind, name, name) for name, case in CASES.items() if case.world == world] + poison
-    ring = zip(MOE, [list(MOE)[-1], *MOE])
+    ring = [pair for names in RINGS for pair in zip(names, [list(names)[-1], *names])]
     return [(kind, name, before) for name, before in ring if CASES[name].world == world]
 
 
@@ -85,7 +86,7 @@ def test_a_layout_trains_as_one_process_does(results, truth, name):
         assert np.abs(value - true).max() <= band, key
 
 
-@pytest.mark.parametrize("name", MOE)
+@pytest.mark.parametrize("name", [*MOE, *DORA])
 def test_a_layout_goes_on_from_what_another_saved(results, truth, name):
     for rank in results["resume", name]:
         assert_history(rank["history"], truth[CASES[name].numbers]["history"][SAVED_AT:], bf16=False)
@@ -96,6 +97,13 @@ def test_what_is_not_finite_on_one_stage_is_skipped_by_all_and_leaves_no_trace(r
     for rank in results["poison", name]:
         assert rank["skipped"] == [True, True, True] and rank["unchanged"]
         assert_history(rank["history"], truth[CASES[name].numbers]["history"][:2], name in BF16)
+
+
+def test_factors_alone_learn(truth, folder):
+    first = layouts.start_weights(folder / "initial", "dora")
+    moved = {key for key, value in truth["dora", ()]["weights"].items() if not np.array_equal(value, first[key])}
+    factors = {key for key in first if ".low_rank." in key}
+    assert moved == factors and len(factors) > 100
 
 
 def test_the_variants_are_what_they_say(truth):
