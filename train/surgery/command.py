@@ -92,7 +92,7 @@ def _look(config: SurgeryConfig, weights: "Weights", model: ModelConfig, run: Co
     from train.surgery.weights import module_of
 
     tokenizer = load_tokenizer(run.data.tokenizer)
-    return look(module_of(model, weights, tokenizer.image), batches(config, run, tokenizer))
+    return look(module_of(model, weights, tokenizer.image), batches(config.data, config.pages, config.batch_size, run, tokenizer))
 
 
 def _tell(config: SurgeryConfig, found: FoundRun, model: ModelConfig, before: Size, after: Size) -> None:

@@ -41,16 +41,25 @@ def read(path: Path, config: Config) -> Stored:
     """
     folder = checkpoint.require(path)
     described = store.contents(folder)
-    wanted = [key for key in described if key.startswith((MODEL, CARRIED))]
-    _require_plain(folder, {key.removeprefix(MODEL) for key in wanted if key.startswith(MODEL)}, config)
+    _require_plain(folder, {key.removeprefix(MODEL) for key in described if key.startswith(MODEL)}, config)
+    weights = {key.removeprefix(MODEL): tensor for key, tensor in _tensors(folder, MODEL).items()}
+    return Stored(folder, weights, carried(folder))
+
+
+def carried(folder: Path) -> dict[str, Tensor]:
+    """What a checkpoint holds that is not of our model, by key."""
+    return _tensors(folder, CARRIED)
+
+
+def _tensors(folder: Path, prefix: str) -> dict[str, Tensor]:
+    described = store.contents(folder)
     pieces = [
-        Piece.whole(key, torch.empty(described[key].size, dtype=described[key].properties.dtype))
-        for key in wanted
+        Piece.whole(key, torch.empty(entry.size, dtype=entry.properties.dtype))
+        for key, entry in described.items()
+        if key.startswith(prefix)
     ]
     store.read(folder, pieces)
-    found = {piece.key: piece.tensor for piece in pieces}
-    weights = {key.removeprefix(MODEL): tensor for key, tensor in found.items() if key.startswith(MODEL)}
-    return Stored(folder, weights, {key: tensor for key, tensor in found.items() if key.startswith(CARRIED)})
+    return {piece.key: piece.tensor for piece in pieces}
 
 
 def shapes_of(model: ModelConfig, image_token: int) -> dict[str, tuple[int, ...]]:

@@ -101,7 +101,7 @@ def highest(scores: torch.Tensor, sparsity: float, pattern: str) -> torch.Tensor
     """Which of each row stay, as bool; of equal scores the later ones."""
     rows = scores.unflatten(-1, (-1, 4)) if pattern == PATTERN else scores
     lost = 2 if pattern == PATTERN else round(sparsity * scores.shape[-1])
-    lowest = rows.argsort(-1, stable=True)[..., :lost]
+    lowest = rows.argsort(dim=-1, stable=True)[..., :lost]
     return torch.ones_like(rows, dtype=torch.bool).scatter_(-1, lowest, False).view(scores.shape)
 
 

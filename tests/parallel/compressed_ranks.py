@@ -1,0 +1,112 @@
+"""The whole model of `layouts` with rounded and masked weights, in any layout.
+
+Nothing heavy is imported at the top: the ranks import this file before their environment is complete.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import layouts
+from layouts import Case
+
+STEPS, SAVED_AT = 3, 1
+LINEAR = ("attention", "dense", "shared_experts", "experts", "window", "global", "projector")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Settings of quantize=, prune= and tune=; targets are all layers that multiply rows."""
+
+    quantize: dict[str, Any] | None = None
+    prune: dict[str, Any] | None = None
+    rank: int = 0  # of LoRA
+
+
+VARIANTS = {
+    "groups": Variant({"bits": 4, "group": 4, "symmetric": False}),
+    "rows and activations": Variant({"bits": 8, "group": 0, "activation_bits": 8}),
+    "learned rows": Variant({"bits": 4, "group": 0, "scales": "learned"}),
+    "learned groups": Variant({"bits": 3, "group": 4, "scales": "learned"}),
+    "wanda": Variant({"bits": 8, "group": 4, "symmetric": False}, {"kind": "wanda", "batches": 4}),
+    "two of four beside factors": Variant(
+        {"bits": 8, "numbers": "fp8", "group": 0}, {"kind": "magnitude", "pattern": "2:4"}, 4
+    ),
+}
+CASES = {
+    "one process": Case(),
+    "tensor 2": Case({"tensor": 2}),
+    "tensor 2 x expert 2": Case({"tensor": 2, "expert": 2}),
+    "pipeline 2": Case({"pipeline": 2}),
+    "expert 2, ZeRO-2": Case({"expert": 2}, data=2, engine={"zero": 2}),
+    "data 2, ZeRO-3": Case(data=2, engine={"zero": 3}),
+}
+
+
+def ready(variant: Variant, case: Case, initial: Path | None, pages: Path) -> Any:
+    """This rank's part of the model; with first weights and, where they are asked for, masks made of pages."""
+    from parallel.snapshot import load_module
+    from train.config import Config, PruneConfig, QuantizeConfig, TuneConfig
+    from train.transform.attach import attach
+    from train.transform.prune import settle
+
+    module = layouts.built(case)
+    if initial is not None:
+        load_module(initial / "moe", module)
+    targets = list(LINEAR)
+    config = Config(model=layouts.model_config("moe"))
+    config.quantize = QuantizeConfig(targets=targets, **(variant.quantize or {}))
+    config.prune = PruneConfig(targets=targets, **(variant.prune or {}))
+    if variant.rank:
+        config.tune = TuneConfig("lora", targets, variant.rank)
+    attach(config, module)
+    if config.prune.kind == "wanda" and initial is not None:
+        settle(module, layouts.shares(pages, case)[0])
+    return module
+
+
+def trained(variant: Variant, case: Case, pages: Path, initial: Path, saved: Path) -> dict[str, Any]:
+    """History of (loss, norm), and this rank's pieces of the final state."""
+    module = ready(variant, case, initial, pages)
+    engine = layouts.engine_of(case, module)
+    history = []
+    for step, batches in enumerate(layouts.shares(pages, case)[:STEPS]):
+        output = engine.train_step(batches)
+        history.append((output.loss, output.grad_norm))
+        if step + 1 == SAVED_AT:
+            engine.save(saved, SAVED_AT, {})
+    engine.close()
+    return {"history": history, "weights": layouts.pieces_of(module)}
+
+
+def resumed(variant: Variant, case: Case, pages: Path, saved: Path) -> dict[str, Any]:
+    """The steps after a checkpoint of another layout; masks and scales are those in it."""
+    module = ready(variant, case, None, pages)
+    engine = layouts.engine_of(case, module)
+    assert engine.load(saved) is not None
+    outputs = [engine.train_step(batches) for batches in layouts.shares(pages, case)[SAVED_AT:STEPS]]
+    engine.close()
+    return {"history": [(output.loss, output.grad_norm) for output in outputs], "weights": layouts.pieces_of(module)}
+
+
+def play(jobs: list[tuple[str, str, str]], ports: list[int], pages: str, initial: str, saved: str) -> dict[Any, dict[str, Any]]:
+    """All jobs of one launch: (variant, case, the case whose checkpoint it goes on from, or "")."""
+    from parallel.topology import start, stop
+
+    results = {}
+    for port, (name, layout, before) in zip(ports, jobs):
+        variant, case = VARIANTS[name], CASES[layout]
+        os.environ["MASTER_PORT"] = str(port)
+        start(case.topology(), seed=0, timeout_seconds=60)
+        try:
+            if before:
+                results[name, layout, before] = resumed(variant, case, Path(pages), Path(saved) / name / before)
+            else:
+                folder = Path(saved) / name / layout
+                results[name, layout, before] = trained(variant, case, Path(pages), Path(initial), folder)
+        except BaseException as error:
+            error.add_note(f"in {name}, {layout}, {before}")
+            raise
+        stop()
+    return results
