@@ -16,7 +16,7 @@ from torch import Tensor
 
 from train.config import ModelConfig
 from train.model.initialise import RESIDUAL, deviation
-from train.surgery.prune import PREFIXES, renumbered, taken, with_layers
+from train.surgery.prune import PREFIXES, counts, renumbered, taken, with_layers
 from train.surgery.sizes import grown, size_of
 from train.surgery.units import Axis, Units, Weights, units_of, width_of
 
@@ -61,35 +61,18 @@ def grow(
     """
     after = grown(model, sizes)  # type: ignore[arg-type]
     found = dict(weights)
-    for kind, (before, count) in _counts(model, after).items():
-        if count > before:
+    there = counts(model)
+    for kind, count in counts(after).items():
+        if count > there[kind]:
             for units in units_of(model, kind).values():
                 # A token that chose an expert chooses its copies, too, each with its share of the weight.
-                duplicate(found, units, before, count, growth, share=kind != "experts")
+                duplicate(found, units, there[kind], count, growth, share=kind != "experts")
     if after.decoder.width > model.decoder.width:
         widen(found, after.decoder.width - model.decoder.width, growth)
     for name in PREFIXES:
         if size_of(after, name) > size_of(model, name):
             found, after = deepen(found, model, after, name, growth)
     return found, after
-
-
-def _counts(model: ModelConfig, after: ModelConfig) -> dict[str, tuple[int, int]]:
-    """Units of each kind before and after. Experts come last: they are copied as they have become."""
-    names = (
-        "heads",
-        "ffn",
-        "expert_ffn",
-        "window_heads",
-        "window_mlp",
-        "global_heads",
-        "global_mlp",
-        "experts",
-    )
-    counts = {name: (size_of(model, name), size_of(after, name)) for name in names}
-    shared = (config.decoder.shared_experts * config.decoder.expert_ffn for config in (model, after))
-    first, second = shared
-    return {"shared": (first, second), **counts}
 
 
 def duplicate(

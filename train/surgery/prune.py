@@ -29,11 +29,11 @@ def prune(
     """
     after = pruned(model, sizes)  # type: ignore[arg-type]
     found = dict(weights)
-    for kind, count in _counts(after).items():
-        for layer, units in units_of(model, kind).items():
-            score = importance.units[kind][layer]
-            if score.shape[-1] > count:
-                keep_units(found, units, best(score, count))
+    there = counts(model)
+    for kind, count in counts(after).items():
+        if count < there[kind]:
+            for layer, units in units_of(model, kind).items():
+                keep_units(found, units, best(importance.units[kind][layer], count))
     if not after.decoder.shared_experts:
         found = {key: tensor for key, tensor in found.items() if ".shared_experts." not in key}
     if after.decoder.width < model.decoder.width:
@@ -46,9 +46,9 @@ def prune(
     return found, after
 
 
-def _counts(after: ModelConfig) -> dict[str, int]:
-    """Units of each kind that are kept. Experts come last: the indices of features are those of all of them."""
-    decoder, encoder = after.decoder, after.encoder
+def counts(model: ModelConfig) -> dict[str, int]:
+    """Units of each kind in a layer. Experts come last: the indices of features are those of all of them."""
+    decoder, encoder = model.decoder, model.encoder
     return {
         "heads": decoder.heads,
         "ffn": decoder.ffn,
