@@ -2,7 +2,6 @@
 columns.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -113,17 +112,6 @@ def test_an_expert_that_no_token_would_ask_goes_without_a_trace() -> None:
     found, after = prune(weights, model, SizesConfig(experts=6), by_magnitude(model, weights))
     assert after.decoder.experts == 6
     assert apart(outputs(model, weights), outputs(after, found)) < 5e-6
-
-
-@pytest.fixture(scope="module")
-def peers(one_process: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, dict[str, Tensor], ModelConfig]]:
-    """transformers' model, what it releases, and our sizes of it."""
-    pytest.importorskip("transformers.models.unlimited_ocr", reason="transformers is absent: install the extra `dev`")
-    from tests.train.model.peer_model import peer_size, released, their_model
-
-    model = peer_size()
-    theirs = their_model(model, seed=3)
-    yield theirs, released(theirs, lambda parameter: parameter.data), model
 
 
 def rows_kept(scores: Tensor, count: int) -> list[int]:
