@@ -29,13 +29,16 @@ def drawn(name: str, *shape: int) -> torch.Tensor:
 
 
 class Stack(Module):
-    """Whole, split by outputs, split by inputs; with a convolution before them where there are pages."""
+    """Whole, split by outputs, split by inputs; with a convolution before them where there are pages. whole: with the first
+    one, which no rank of sequence parallelism may have.
+    """
 
-    def __init__(self, shape: TransformerConfig, convolution: bool = False) -> None:
+    def __init__(self, shape: TransformerConfig, convolution: bool = False, whole: bool = True) -> None:
         super().__init__(shape)
         if convolution:
             self.conv = Convolution(3, WIDTH, 3, 2, 1, dtype=EXACT)
-        self.whole = Linear(shape, WIDTH, WIDTH)
+        if whole:
+            self.whole = Linear(shape, WIDTH, WIDTH)
         self.column = ColumnLinear(shape, WIDTH, HIDDEN)
         self.row = RowLinear(shape, HIDDEN, WIDTH)
         with torch.no_grad():
@@ -49,7 +52,8 @@ class Stack(Module):
         """[L, B, width], or pages [B, 3, G, G] -> [L, B, width]."""
         if hasattr(self, "conv"):
             x = self.conv(x).flatten(2).permute(2, 0, 1)
-        return self.row(F.gelu(self.column(self.whole(x))))
+        x = self.whole(x) if hasattr(self, "whole") else x
+        return self.row(F.gelu(self.column(x)))
 
 
 def sites_of(stack: Stack) -> dict[str, Site]:
