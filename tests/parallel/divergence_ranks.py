@@ -140,7 +140,9 @@ def play(world: int) -> dict[str, Any]:
 
     start(Topology(tensor=world), seed=0)
     results = {}
-    for name, dtype, sequence in [(n, d, s) for n in CASES for d in ("float64", "float32") for s in (False, True)]:
+    for name, dtype, sequence in [
+        (n, d, s) for n in CASES for d in ("float64", "float32") for s in (False, True)
+    ]:
         if sequence and world == 1:
             continue
         config = TransformerConfig(

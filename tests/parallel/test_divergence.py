@@ -43,7 +43,9 @@ def layer():
     from megatron.core.transformer.transformer_config import TransformerConfig
 
     start(Topology(), seed=0)
-    config = TransformerConfig(num_layers=1, hidden_size=16, num_attention_heads=2, use_cpu_initialization=True)
+    config = TransformerConfig(
+        num_layers=1, hidden_size=16, num_attention_heads=2, use_cpu_initialization=True
+    )
     yield OutputLayer(16, 50, config=config, init_method=config.init_method, bias=False)
     stop()
 
@@ -69,6 +71,8 @@ def test_blocks_change_nothing_but_the_order_of_additions(layer, monkeypatch):
     for block in (2**25, 64 * 4 * 50):
         monkeypatch.setattr(output, "_BLOCK", block)
         out = layer(hidden, labels=Asked(labels, teaching=Teaching(Divergence("jsd"), source)))[0]
-        found.append([out.loss, out.nats, out.divergence, *torch.autograd.grad(out.loss, (hidden, layer.weight))])
+        found.append(
+            [out.loss, out.nats, out.divergence, *torch.autograd.grad(out.loss, (hidden, layer.weight))]
+        )
     for one, other in zip(*found):
         torch.testing.assert_close(one, other)

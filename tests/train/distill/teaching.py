@@ -16,7 +16,13 @@ ASKED = {"weight": 1.0, "next_token": 0.5, "hidden": 0.3, "features": 0.2, "temp
 SETTINGS = {
     "all": ASKED,
     "top 8": {"weight": 1.0, "top_k": 8, "divergence": "jsd"},
-    "cosine": {"weight": 0.5, "divergence": "reverse_kl", "hidden": 1.0, "features": 1.0, "distance": "cosine"},
+    "cosine": {
+        "weight": 0.5,
+        "divergence": "reverse_kl",
+        "hidden": 1.0,
+        "features": 1.0,
+        "distance": "cosine",
+    },
 }
 CASES = {
     "one process": Case(),
@@ -38,7 +44,12 @@ def teacher_model(variant: str) -> Any:
     student = model_config(variant)
     layers = 5
     decoder = replace(
-        student.decoder, layers=layers, width=48, ffn=64, max_length=320, dense_layers=layers if variant == "dense" else 1
+        student.decoder,
+        layers=layers,
+        width=48,
+        ffn=64,
+        max_length=320,
+        dense_layers=layers if variant == "dense" else 1,
     )
     return replace(student, decoder=decoder, glyph_heads=False)
 
@@ -75,7 +86,9 @@ def settings(case: Case, teacher: Path | None, asked: str = "all") -> Any:
 
     config = Config(model=model_config(case.variant), parallel=ParallelConfig(**case.sizes))
     config.distill = DistillConfig(
-        teacher=None if teacher is None else str(teacher), teacher_modes=list(TEACHER_MODES), **SETTINGS[asked]
+        teacher=None if teacher is None else str(teacher),
+        teacher_modes=list(TEACHER_MODES),
+        **SETTINGS[asked],
     )
     return config
 
@@ -99,8 +112,13 @@ def micro_batches(collator: Any, step: int) -> list[Any]:
 
     rows = [(1, 30), (2, 25), (0, 70), (1, 5), (0, 12), (0, 40), (1, 44), (1, 21)]
     rows = rows[step:] + rows[:step] if step % 2 else rows
-    found = [record(f"d{step}-{number}", pages, "abcdefghij klm" * 9) for number, (pages, _) in enumerate(rows)]
-    found = [replace(one, target=one.target[number : number + size]) for number, (one, (_, size)) in enumerate(zip(found, rows))]
+    found = [
+        record(f"d{step}-{number}", pages, "abcdefghij klm" * 9) for number, (pages, _) in enumerate(rows)
+    ]
+    found = [
+        replace(one, target=one.target[number : number + size])
+        for number, (one, (_, size)) in enumerate(zip(found, rows))
+    ]
     return [collator(found[at : at + 2], ["noise"] * 2) for at in range(0, 8, 2)]
 
 
@@ -157,7 +175,9 @@ def reference(variant: str, initial: Path, asked: str = "all") -> dict[str, Any]
     history = []
     for step in range(STEPS):
         batches = micro_batches(collator, step)
-        totals = {name: sum(batch.weights()[name] for batch in batches) for name in ("tokens", "cells", "pages")}
+        totals = {
+            name: sum(batch.weights()[name] for batch in batches) for name in ("tokens", "cells", "pages")
+        }
         MoEAuxLossAutoScaler.set_loss_scale(torch.tensor(1 / len(batches)))
         losses = []
         for batch in batches:

@@ -54,7 +54,9 @@ def results(initial: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("job", JOBS, ids=str)
-def test_a_layout_learns_from_a_teacher_as_one_process_does(results: Any, truth: Any, job: tuple[str, str]) -> None:
+def test_a_layout_learns_from_a_teacher_as_one_process_does(
+    results: Any, truth: Any, job: tuple[str, str]
+) -> None:
     expected = truth[CASES[job[0]].variant, job[1]]
     for rank in results[job]:
         for (loss, norm), (true_loss, true_norm) in zip(rank["history"], expected["history"], strict=True):
