@@ -8,6 +8,7 @@ from typing import Any
 
 from train.monitor import duration
 from train.report.curve import BYTES_PER_REFERENCE_TOKEN, curve_figure, curve_table, reference_ratio
+from train.report.decomposition import decomposition_section
 from train.report.facts import without_paths
 from train.report.html import document, guide, header, section, tiles
 from train.report.kinds import kinds_section, of_text_alone
@@ -43,6 +44,7 @@ def render(run: Run, summary: dict[str, Any]) -> str:
         kinds_section(run.evaluation or {}, run.folder / EVALUATION),
         samples_section(run.evaluation or {}, run.folder / EVALUATION),
         _learning(run),
+        decomposition_section(run),
         run_section(run, summary),
         _reading_guide(run),
     ]

@@ -3,6 +3,7 @@
 import hashlib
 from typing import Any
 
+from train.report.decomposition import decomposition_summaries
 from train.report.facts import git_revision, machine_kind, versions
 from train.report.kinds import kind_summaries
 from train.report.run import TAKES_OFF, Run
@@ -27,6 +28,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "takes_off": run.takes_off(),
         "curve": evaluation.get("curve", []),
         "kinds": kind_summaries(evaluation),
+        "weight_decomposition": decomposition_summaries(run),
         "parameters": evaluation.get("parameters", status.get("parameters")),
         "tokens_per_second": sum(stage["tokens"] for stage in stages) / seconds if seconds else None,
         "pages_per_second": sum(stage["pages"] for stage in stages) / seconds if seconds else None,

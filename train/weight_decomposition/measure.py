@@ -19,6 +19,7 @@ from parallel.layers import Site
 
 NOW, BEFORE = ("low_rank", "mask"), ("mask",)  # what counts of a chain
 ROWS = 4096  # that are compared at a time: in double precision a large stack of experts would take gigabytes
+ROUNDING = 1e-12  # deviation of rows from their mean below which it means nothing
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _over_rows(site: Site, changes: torch.Tensor) -> Change:
     magnitude, direction = (total / count for total in means)
     x, y = changes - torch.tensor([[magnitude], [direction]], dtype=changes.dtype, device=changes.device)
     squares_x, squares_y, both = _summed(torch.stack([x @ x, y @ y, x @ y]), group).tolist()
-    varies = squares_x > 0 and squares_y > 0
+    varies = min(squares_x, squares_y) > count * ROUNDING**2
     return Change(int(count), magnitude, direction, both / (squares_x * squares_y) ** 0.5 if varies else None)
 
 
