@@ -10,7 +10,7 @@ Shapes: R rows, K inputs, G groups of a row. Integers of any width are held as i
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torchao.quantization.quant_primitives import (
@@ -71,9 +71,7 @@ class Rounding:
     def rounded(self, rows_RK: torch.Tensor, scales: Scales) -> torch.Tensor:
         """[R, K] as it is used. The gradient passes what is in range as if it were not rounded, to the scale as well."""
         if self.float8:
-            return _dequantize_affine_float8(
-                _quantize_affine_float8(rows_RK, scales.scale, FLOAT8), scales.scale, rows_RK.dtype
-            )
+            return _Float8.apply(rows_RK, scales.scale)
         block = (1, rows_RK.shape[1] // scales.scale.shape[1])
         return _fake_quantize_affine(rows_RK, block, *scales, torch.int32, *self.bounds)
 
@@ -96,6 +94,18 @@ class Rounding:
     def _smallest(self, values: torch.Tensor) -> float:
         """The smallest scale there is, as torchao has it."""
         return torch.finfo(values.dtype).smallest_normal
+
+
+class _Float8(torch.autograd.Function):
+    """Values of e4m3. The gradient passes as it is; torchao's own way back would round it to e4m3, too, where small ones are 0."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        return _dequantize_affine_float8(_quantize_affine_float8(rows, scale, FLOAT8), scale, rows.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+        return gradient, None
 
 
 # What is multiplied with a weight: a scale and a zero for each position (torchao's int8 dynamic activations).
