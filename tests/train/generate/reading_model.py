@@ -69,6 +69,22 @@ def batch_of(count: int, mode: str = MODE, first: int = 0, prompt: str = "read")
     return prompt_batch(pages(count, first), prompt, byte_tokenizer(), spec(mode))
 
 
+@torch.no_grad()
+def as_trained(model: OpticalModel, batch: MicroBatch, later: torch.Tensor) -> list[torch.Tensor]:
+    """Logits of each row after its prompt and after each of `later` [B, n], by the training forward on that row alone."""
+    found = []
+    lengths = (~batch.padding).sum(1)
+    joint = model.embed(batch, model.encode(batch))
+    more = model.decoder.embedding(input_ids=later, position_ids=later)  # [n, B, D]
+    for row, length in enumerate(lengths.tolist()):
+        whole = torch.cat([joint[:length, row], more[:, row]])[:, None]
+        logits = model.decoder(
+            None, None, None, decoder_input=whole, padding_mask=torch.zeros(1, len(whole)).bool()
+        )
+        found.append(logits[0, length - 1 :])
+    return found
+
+
 def joined(steps: Sequence[list[list[int]]]) -> list[list[int]]:
     """The ids of every row, of what `decode` made."""
     return [[token for part in row for token in part] for row in zip(*steps, strict=True)]

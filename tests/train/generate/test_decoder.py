@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.train.generate.reading_model import TILED, batch_of, reading_model
+from tests.train.generate.reading_model import TILED, as_trained, batch_of, reading_model
 from train.generate.decoder import TextDecoder
 from train.generate.decoding import embedded
 from train.model.optical import OpticalModel
@@ -26,22 +26,6 @@ def model(request, one_process) -> OpticalModel:
     return reading_model(**MODELS[request.param]).eval()
 
 
-@torch.no_grad()
-def expected(model: OpticalModel, batch, later: torch.Tensor) -> list[torch.Tensor]:
-    """Logits of each row after its prompt and after each of `later` [B, n], by the training forward on that row alone."""
-    found = []
-    lengths = (~batch.padding).sum(1)
-    joint = model.embed(batch, model.encode(batch))
-    more = model.decoder.embedding(input_ids=later, position_ids=later)  # [n, B, D]
-    for row, length in enumerate(lengths.tolist()):
-        whole = torch.cat([joint[:length, row], more[:, row]])[:, None]
-        logits = model.decoder(
-            None, None, None, decoder_input=whole, padding_mask=torch.zeros(1, len(whole)).bool()
-        )
-        found.append(logits[0, length - 1 :])
-    return found
-
-
 def close(found: torch.Tensor, wanted: torch.Tensor) -> None:
     assert (found - wanted).abs().max() <= 1e-5 * wanted.abs().max().clamp(min=1.0)
 
@@ -54,7 +38,7 @@ def test_every_position_equals_the_training_forward(model, count: int, mode: str
     later = torch.randint(0, 256, (count, 12), generator=torch.Generator().manual_seed(count))
     lengths = (~batch.padding).sum(1).tolist()
     assert (len(set(lengths)) > 1) == (mode == TILED)
-    wanted = expected(model, batch, later)
+    wanted = as_trained(model, batch, later)
     decoder = TextDecoder(model, max(lengths) + 12)
     cache = decoder.cache(count)
     logits = [decoder.prefill(embedded(model, batch), lengths, cache)]
@@ -70,7 +54,7 @@ def test_what_was_taken_back_leaves_no_trace(model) -> None:
     batch = batch_of(3, TILED)
     later = torch.randint(0, 256, (3, 8), generator=torch.Generator().manual_seed(1))
     lengths = (~batch.padding).sum(1).tolist()
-    wanted = expected(model, batch, later)
+    wanted = as_trained(model, batch, later)
     decoder = TextDecoder(model, max(lengths) + 16)
     cache = decoder.cache(3)
     decoder.prefill(embedded(model, batch), lengths, cache)
@@ -87,7 +71,7 @@ def test_rows_that_stay_are_not_changed_by_those_that_go(model) -> None:
     batch = batch_of(5, TILED)
     later = torch.randint(0, 256, (5, 6), generator=torch.Generator().manual_seed(2))
     lengths = (~batch.padding).sum(1).tolist()
-    wanted = expected(model, batch, later)
+    wanted = as_trained(model, batch, later)
     decoder = TextDecoder(model, max(lengths) + 6)
     cache = decoder.cache(5)
     decoder.prefill(embedded(model, batch), lengths, cache)
@@ -125,7 +109,7 @@ def test_bf16_weights_give_nearly_the_logits_of_the_training_forward(one_process
     model.config.params_dtype = torch.bfloat16
     later = torch.randint(0, 256, (3, 4), generator=torch.Generator().manual_seed(3))
     lengths = (~batch.padding).sum(1).tolist()
-    wanted = expected(model, batch, later)
+    wanted = as_trained(model, batch, later)
     decoder = TextDecoder(model, 64)
     cache = decoder.cache(3)
     found = [decoder.prefill(embedded(model, batch), lengths, cache), decoder.step(later, cache)]
