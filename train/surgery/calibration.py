@@ -71,7 +71,7 @@ def look(model: OpticalModel, batches: Sequence[MicroBatch]) -> Recorder:
     return recorder
 
 
-def _decoder(model: OpticalModel, recorder: Recorder) -> list[RemovableHandle]:
+def _decoder(model: Any, recorder: Recorder) -> list[RemovableHandle]:
     heads = model.config.num_attention_heads
     handles = [_norm(model.decoder.decoder.final_layernorm, FINAL_NORM, recorder)]
     for number, layer in enumerate(model.decoder.layers):
@@ -101,7 +101,7 @@ def _decoder(model: OpticalModel, recorder: Recorder) -> list[RemovableHandle]:
     return handles
 
 
-def _encoder(model: OpticalModel, recorder: Recorder) -> list[RemovableHandle]:
+def _encoder(model: Any, recorder: Recorder) -> list[RemovableHandle]:
     handles: list[RemovableHandle] = []
     if not hasattr(model.encoder, "window"):
         return handles  # a baseline over texts

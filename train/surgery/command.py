@@ -28,7 +28,7 @@ def main(config: SurgeryConfig) -> None:
     start(Topology(), seed=config.seed)
     try:
         with written_whole(Path(config.to)) as working:
-            before, after = _operate(config, found, run, working)
+            before, after = _operate(config, run, working)
     finally:
         stop()
     _tell(config, found, run.model, before, after)
@@ -42,11 +42,11 @@ class Size:
     parameters: int
 
 
-def _operate(config: SurgeryConfig, found: FoundRun, run: Config, working: Path) -> tuple[Size, Size]:
+def _operate(config: SurgeryConfig, run: Config, working: Path) -> tuple[Size, Size]:
     """Fills `working` with the run; sizes before and after."""
     from train.surgery import weights as files
 
-    stored = files.read(found.checkpoints, run)
+    stored = files.read(config.source, run)
     before = Size(run.model, files.parameters(list(stored.weights.values())))
     weights, model = operated(config, stored.weights, run)
     files.write(working, Path(config.to), stored, weights, run, model)
@@ -92,7 +92,10 @@ def _look(config: SurgeryConfig, weights: "Weights", model: ModelConfig, run: Co
     from train.surgery.weights import module_of
 
     tokenizer = load_tokenizer(run.data.tokenizer)
-    return look(module_of(model, weights, tokenizer.image), batches(config.data, config.pages, config.batch_size, run, tokenizer))
+    return look(
+        module_of(model, weights, tokenizer.image),
+        batches(config.data, config.pages, config.batch_size, run, tokenizer),
+    )
 
 
 def _tell(config: SurgeryConfig, found: FoundRun, model: ModelConfig, before: Size, after: Size) -> None:

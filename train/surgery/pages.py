@@ -17,7 +17,9 @@ def batches(
     """
     folders = [Path(data)] if data is not None else training_sets(run)
     settings, encoder = run.data, run.model.encoder
-    spec = BatchSpec(tuple(settings.modes), encoder.patch, settings.max_length, texts=encoder.kind != "optical")
+    spec = BatchSpec(
+        tuple(settings.modes), encoder.patch, settings.max_length, texts=encoder.kind != "optical"
+    )
     collator, found = Collator(tokenizer, spec), []
     for number, folder in enumerate(folders):
         count = pages * (number + 1) // len(folders) - pages * number // len(folders)

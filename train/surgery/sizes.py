@@ -4,7 +4,7 @@ The operations come in this order: prune, upcycle, grow, factorize.
 """
 
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from conf.errors import ConfigError
 from train.config import DecoderConfig, ModelConfig
@@ -118,7 +118,7 @@ def grown(model: ModelConfig, sizes: "SizesConfig") -> ModelConfig:
 
 def factored(model: ModelConfig, ranks: "FactorizeConfig") -> ModelConfig:
     """`model` with two matrices of a low rank in the place of one. Raises ConfigError."""
-    changes = {}
+    changes: dict[str, Any] = {}
     for name, rank in vars(ranks).items():
         if rank is None:
             continue
@@ -179,12 +179,14 @@ def _resized(model: ModelConfig, asked: dict[str, int]) -> ModelConfig:
     """`model` with other sizes; a head keeps its width, and the norm its strength."""
     if not asked:
         return model
-    encoder = replace(model.encoder, **{name: size for name, size in asked.items() if name in ENCODER})
-    decoder = replace(model.decoder, **{name: size for name, size in asked.items() if name not in ENCODER})
+    of_encoder: dict[str, Any] = {name: size for name, size in asked.items() if name in ENCODER}
+    of_decoder: dict[str, Any] = {name: size for name, size in asked.items() if name not in ENCODER}
+    encoder, decoder = replace(model.encoder, **of_encoder), replace(model.decoder, **of_decoder)
     for branch in ("window", "global"):
         width = encoder_head_width(model.encoder, branch)
         shared_out = getattr(encoder, f"{branch}_heads") * width == encoder_width(encoder, branch)
-        encoder = replace(encoder, **{f"{branch}_head_width": 0 if shared_out else width})
+        own: dict[str, Any] = {f"{branch}_head_width": 0 if shared_out else width}
+        encoder = replace(encoder, **own)
     width = decoder_head_width(model.decoder)
     decoder = replace(decoder, head_width=0 if decoder.heads * width == decoder.width else width)
     if (

@@ -9,7 +9,6 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from data_pipeline.errors import UserError
 from data_pipeline.tokenizer import load_tokenizer
 from parallel import checkpoint
 from parallel import pieces as store
@@ -17,9 +16,11 @@ from parallel.device import device
 from parallel.pieces import Piece
 from parallel.snapshot import cut, describe
 from parallel.topology import Topology
-from train.config import Config, EngineConfig, ModelConfig, RunConfig, StageConfig
+from train.config import Config, EngineConfig, ModelConfig, QuantizeConfig, RunConfig, StageConfig
+from train.find_run import locate
 from train.model.optical import OpticalModel, build
 from train.run_folder import write_text
+from train.start import load_start
 
 MODEL = "model."
 CARRIED = "released."  # what the release has beside our model (train/convert)
@@ -35,31 +36,46 @@ class Stored:
 
 
 def read(path: Path, config: Config) -> Stored:
-    """The newest valid checkpoint of `path`, on the CPU in its own format. Process groups must exist.
+    """The newest valid checkpoint of the run `path`, on the CPU in its own format, with what stages have put around the weights
+    (factors, masks) worked into them. Process groups must exist.
 
-    Raises UserError for weights that are not those of `config.model` alone, such as factors that were not merged.
+    Raises ConfigError for a model that reads through adapters, a prefix or a prompt: these are no part of any weight.
     """
-    folder = checkpoint.require(path)
+    model = build(config.model, load_tokenizer(config.data.tokenizer).image)
+    load_start(path, model)
+    folder = checkpoint.require(locate(path, "from").checkpoints)
     described = store.contents(folder)
-    _require_plain(folder, {key.removeprefix(MODEL) for key in described if key.startswith(MODEL)}, config)
-    weights = {key.removeprefix(MODEL): tensor for key, tensor in _tensors(folder, MODEL).items()}
-    return Stored(folder, weights, carried(folder))
-
-
-def carried(folder: Path) -> dict[str, Tensor]:
-    """What a checkpoint holds that is not of our model, by key."""
-    return _tensors(folder, CARRIED)
-
-
-def _tensors(folder: Path, prefix: str) -> dict[str, Tensor]:
-    described = store.contents(folder)
-    pieces = [
+    weights = weights_of(model)
+    for key, tensor in weights.items():
+        if MODEL + key in described:  # of a run that saved its factors apart, the weights are elsewhere
+            weights[key] = tensor.to(described[MODEL + key].properties.dtype)
+    carried = [
         Piece.whole(key, torch.empty(entry.size, dtype=entry.properties.dtype))
         for key, entry in described.items()
-        if key.startswith(prefix)
+        if key.startswith(CARRIED)
     ]
-    store.read(folder, pieces)
-    return {piece.key: piece.tensor for piece in pieces}
+    store.read(folder, carried)
+    return Stored(folder, weights, {piece.key: piece.tensor for piece in carried})
+
+
+def weights_of(module: torch.nn.Module) -> dict[str, Tensor]:
+    """Every parameter as a checkpoint has it, by key; of a whole model in one process. Views where a key is one parameter."""
+    found: dict[str, Tensor] = {}
+    for entry in describe(module):
+        for piece in cut(entry, entry.data, ""):
+            if piece.view().shape == piece.shape:
+                found[piece.key] = piece.view()
+            else:  # gate and up of a feed-forward come one by one
+                whole = found.setdefault(piece.key, torch.empty(piece.shape, dtype=piece.tensor.dtype))
+                whole[_place(piece)] = piece.view()
+    return found
+
+
+def _place(piece: Piece) -> tuple[slice, ...]:
+    """Where a piece lies in its global tensor."""
+    return tuple(
+        slice(first, first + size) for first, size in zip(piece.offset, piece.view().shape, strict=True)
+    )
 
 
 def shapes_of(model: ModelConfig, image_token: int) -> dict[str, tuple[int, ...]]:
@@ -76,26 +92,8 @@ def module_of(model: ModelConfig, weights: Mapping[str, Tensor], image_token: in
     with torch.no_grad():
         for entry in describe(module):
             for piece in cut(entry, entry.data, ""):
-                place = tuple(
-                    slice(first, first + size)
-                    for first, size in zip(piece.offset, piece.view().shape, strict=True)
-                )
-                piece.view().copy_(weights[piece.key][place])
+                piece.view().copy_(weights[piece.key][_place(piece)])
     return module.eval()
-
-
-def _require_plain(folder: Path, found: set[str], config: Config) -> None:
-    known = set(shapes_of(config.model, load_tokenizer(config.data.tokenizer).image))
-    extra, absent = sorted(found - known), sorted(known - found)
-    if extra:
-        raise UserError(
-            f"{folder} holds {len(extra)} tensors beside the model's weights, such as {extra[0]}: what a stage added (tune=, "
-            "quantize=, prune=) is no part of the sizes. Merge it into the weights first, and give the merged run as from=."
-        )
-    if absent:
-        raise UserError(
-            f"{folder} has no {absent[0]}: it is not a checkpoint of the model in its run's config.yaml."
-        )
 
 
 def write(
@@ -105,9 +103,14 @@ def write(
     weights: Mapping[str, Tensor],
     config: Config,
     model: ModelConfig,
+    *,
+    stage: str = "surgery",
+    quantize: QuantizeConfig | None = None,
 ) -> None:
     """Fills `working`, which will become the run `target`: `weights` of `model` as the checkpoint of step 0, and the data settings
-    of `config`. Raises UserError where weights and model do not fit each other, which would be our mistake.
+    of `config`. stage: what the run is called in its configuration. quantize: how the weights are rounded where they are used.
+
+    Raises RuntimeError where weights and model do not fit each other: our mistake.
     """
     shapes = shapes_of(model, load_tokenizer(config.data.tokenizer).image)
     wrong = [
@@ -117,7 +120,7 @@ def write(
     ]
     if wrong:
         there = {key: tuple(weights[key].shape) if key in weights else None for key in wrong[:1]}
-        raise UserError(
+        raise RuntimeError(
             f"{len(wrong)} tensors do not fit the model, such as {there}, wanted {shapes.get(wrong[0])}"
         )
     pieces = [Piece.whole(MODEL + key, tensor.contiguous()) for key, tensor in weights.items()]
@@ -127,18 +130,22 @@ def write(
     facts = {"step": 0, "updates": 0, "topology": asdict(Topology()), "extra": kept}
     checkpoint.save(working / "checkpoints", 0, pieces, facts, keep=1)
     write_text(
-        working / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(described(config, model, target)))
+        working / "config.yaml",
+        OmegaConf.to_yaml(OmegaConf.structured(described(config, model, target, stage, quantize))),
     )
 
 
-def described(config: Config, model: ModelConfig, target: Path) -> Config:
+def described(
+    config: Config, model: ModelConfig, target: Path, stage: str, quantize: QuantizeConfig | None
+) -> Config:
     """The configuration of a run that has not begun, with `model` and the data and number format of `config`."""
     return Config(
         run=RunConfig(name=target.name, directory=str(target.parent)),
         model=replace(model),
         data=config.data,
         engine=EngineConfig(precision=config.engine.precision),
-        stage=StageConfig(name="surgery", steps=0),
+        quantize=quantize or QuantizeConfig(),
+        stage=StageConfig(name=stage, steps=0),
         seed=config.seed,
     )
 

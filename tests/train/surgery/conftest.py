@@ -21,7 +21,9 @@ def one_process() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def peers(one_process: None) -> tuple[Any, dict[str, Tensor], ModelConfig]:
     """transformers' model, what it releases, and our sizes of it."""
-    pytest.importorskip("transformers.models.unlimited_ocr", reason="transformers is absent: install the extra `dev`")
+    pytest.importorskip(
+        "transformers.models.unlimited_ocr", reason="transformers is absent: install the extra `dev`"
+    )
     from tests.train.model.peer_model import peer_size, released, their_model
 
     model = peer_size()

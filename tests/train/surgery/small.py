@@ -7,21 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parallel.snapshot import cut, describe
-from tests.train.model.small_model import IMAGE_TOKEN, noise_pages, place, small_model, without_zeros
+from tests.train.model.small_model import IMAGE_TOKEN, noise_pages, small_model, without_zeros
 from train.config import ModelConfig
 from train.model.optical import build
-from train.surgery.weights import module_of
-
-
-def weights_of(module: torch.nn.Module) -> dict[str, Tensor]:
-    """Every parameter as a checkpoint has it, by key without "model."."""
-    found: dict[str, Tensor] = {}
-    for entry in describe(module):
-        for piece in cut(entry, entry.data, ""):
-            whole = found.setdefault(piece.key, torch.empty(piece.shape))
-            whole[place(piece)] = piece.view()
-    return found
+from train.surgery.weights import module_of, weights_of
 
 
 def random_weights(model: ModelConfig, seed: int = 0) -> dict[str, Tensor]:

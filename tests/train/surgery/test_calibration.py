@@ -69,7 +69,11 @@ def read(peers: Any, batch: Any) -> dict[str, Tensor]:
     layers, clip = theirs.model.language_model.layers, theirs.model.vision_tower.vision_encoder.encoder.layers
     modules = {f"layer {number}": layer for number, layer in enumerate(layers)}
     modules |= {f"heads {number}": layer.self_attn.o_proj for number, layer in enumerate(layers)}
-    modules |= {"ffn": layers[0].mlp.down_proj, "mixture": layers[1].mlp, "final": theirs.model.language_model.norm}
+    modules |= {
+        "ffn": layers[0].mlp.down_proj,
+        "mixture": layers[1].mlp,
+        "final": theirs.model.language_model.norm,
+    }
     modules |= {"shared": layers[2].mlp.shared_experts.down_proj, "global": clip[1].mlp.fc2}
     with torch.no_grad(), inputs_of(modules) as kept:
         their_logits(theirs, batch)
@@ -79,12 +83,18 @@ def read(peers: Any, batch: Any) -> dict[str, Tensor]:
 def test_layers_by_how_far_they_turn_what_they_read(found: Importance, read: dict[str, Tensor]) -> None:
     stream = [*(read[f"layer {number}"] for number in range(3)), read["final"]]
     for number, score in enumerate(found.layers["layers"]):
-        cosines = [torch.dot(x, y) / (x.norm() * y.norm()) for x, y in zip(stream[number], stream[number + 1])]
+        cosines = [
+            torch.dot(x, y) / (x.norm() * y.norm()) for x, y in zip(stream[number], stream[number + 1])
+        ]
         assert score.item() == pytest.approx(1 - sum(cosines).item() / len(cosines), rel=1e-4)
 
 
-@pytest.mark.parametrize(("name", "kind", "layer"), [("ffn", "ffn", 0), ("shared", "shared", 2), ("global", "global_mlp", 1)])
-def test_features_by_what_they_add(found: Importance, read: dict[str, Tensor], weights: dict[str, Tensor], name: str, kind: str, layer: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind", "layer"), [("ffn", "ffn", 0), ("shared", "shared", 2), ("global", "global_mlp", 1)]
+)
+def test_features_by_what_they_add(
+    found: Importance, read: dict[str, Tensor], weights: dict[str, Tensor], name: str, kind: str, layer: int
+) -> None:
     key = {
         "ffn": "decoder.decoder.layers.0.mlp.linear_fc2.weight",
         "shared": "decoder.decoder.layers.2.mlp.shared_experts.linear_fc2.weight",
@@ -94,7 +104,9 @@ def test_features_by_what_they_add(found: Importance, read: dict[str, Tensor], w
     torch.testing.assert_close(found.units[kind][layer].float(), expected, **ROUNDING)
 
 
-def test_heads_by_what_they_add(found: Importance, read: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
+def test_heads_by_what_they_add(
+    found: Importance, read: dict[str, Tensor], weights: dict[str, Tensor]
+) -> None:
     for layer in range(3):
         matrix = weights[f"decoder.decoder.layers.{layer}.self_attention.linear_proj.weight"]
         for head, score in enumerate(found.units["heads"][layer]):
@@ -103,14 +115,18 @@ def test_heads_by_what_they_add(found: Importance, read: dict[str, Tensor], weig
             assert score.item() == pytest.approx(added.square().sum(1).mean().sqrt().item(), rel=1e-4)
 
 
-def test_experts_by_routed_weight_times_output(found: Importance, read: dict[str, Tensor], peers: Any) -> None:
+def test_experts_by_routed_weight_times_output(
+    found: Importance, read: dict[str, Tensor], peers: Any
+) -> None:
     """From the released tensors: every expert of every token, weighed as the router says, zero where it is not chosen."""
     values, model = peers[1], peers[2]
     prefix, x = "model.layers.1.mlp.", read["mixture"]
     scores = (x @ values[f"{prefix}gate.weight"].t()).softmax(-1)
     chosen = torch.zeros_like(scores).scatter_(1, scores.topk(model.decoder.experts_per_token).indices, 1.0)
     for expert in range(model.decoder.experts):
-        gate, up, down = (values[f"{prefix}experts.{expert}.{kind}_proj.weight"] for kind in ("gate", "up", "down"))
+        gate, up, down = (
+            values[f"{prefix}experts.{expert}.{kind}_proj.weight"] for kind in ("gate", "up", "down")
+        )
         features = torch.nn.functional.silu(x @ gate.t()) * (x @ up.t()) * (scores * chosen)[:, expert, None]
         lengths = (features @ down.t()).norm(dim=1).mean()
         assert found.units["experts"][1][expert].item() == pytest.approx(lengths.item(), rel=1e-4)
@@ -123,7 +139,9 @@ def test_features_of_the_width_before_the_norms(found: Importance, read: dict[st
     torch.testing.assert_close(power.float(), read["final"].square().mean(0), **ROUNDING)
 
 
-def test_what_pages_do_decides_where_the_weights_say_nothing(peers: Any, weights: dict[str, Tensor], batch: Any) -> None:
+def test_what_pages_do_decides_where_the_weights_say_nothing(
+    peers: Any, weights: dict[str, Tensor], batch: Any
+) -> None:
     """Hidden features of large weights that no page moves, for their gate is shut: activations know it, magnitudes do not."""
     from tests.train.model.peer_model import IMAGE, our_logits
     from train.surgery.importance import by_magnitude

@@ -24,9 +24,15 @@ def test_below_it_fewer_numbers_are_left() -> None:
     weights = random_weights(model)
     found, _ = factorize(weights, model, FactorizeConfig(ffn=16), {})
     stem = "decoder.decoder.layers.1.mlp.shared_experts.linear_fc1"
-    assert found[f"{stem}.narrow.weight"].shape == (16, 64) and found[f"{stem}.wide.weight"].shape == (128, 16)
+    assert found[f"{stem}.narrow.weight"].shape == (16, 64) and found[f"{stem}.wide.weight"].shape == (
+        128,
+        16,
+    )
     assert f"{stem}.weight" not in found
-    assert torch.equal(found["decoder.decoder.layers.1.mlp.experts.experts.linear_fc1.weight"], weights["decoder.decoder.layers.1.mlp.experts.experts.linear_fc1.weight"])
+    assert torch.equal(
+        found["decoder.decoder.layers.1.mlp.experts.experts.linear_fc1.weight"],
+        weights["decoder.decoder.layers.1.mlp.experts.experts.linear_fc1.weight"],
+    )
 
 
 @pytest.mark.parametrize("rank", [1, 5, 20])
@@ -34,7 +40,9 @@ def test_the_error_is_what_was_dropped_of_the_singular_values(rank: int) -> None
     matrix = torch.randn(30, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     wide, narrow = factors(matrix, rank)
     error = (matrix - wide @ narrow).square().sum().item()
-    assert error == pytest.approx(torch.linalg.svdvals(matrix)[rank:].square().sum().item(), rel=1e-9, abs=1e-20)
+    assert error == pytest.approx(
+        torch.linalg.svdvals(matrix)[rank:].square().sum().item(), rel=1e-9, abs=1e-20
+    )
 
 
 def test_a_rank_above_the_matrix_is_filled_up_with_zeros() -> None:

@@ -25,7 +25,10 @@ SIZES = {
 def test_a_larger_model_computes_the_same(name: str) -> None:
     model, weights = small_model(), random_weights(small_model())
     found, after = grow(weights, model, SizesConfig(**{name: SIZES[name]}), Growth())
-    assert getattr(after.encoder if "_" in name and hasattr(after.encoder, name) else after.decoder, name) == SIZES[name]
+    assert (
+        getattr(after.encoder if "_" in name and hasattr(after.encoder, name) else after.decoder, name)
+        == SIZES[name]
+    )
     assert apart(outputs(model, weights), outputs(after, found)) < ROUNDING
     assert sum(value.numel() for value in found.values()) > sum(value.numel() for value in weights.values())
 
@@ -98,7 +101,9 @@ def test_tokens_choose_different_experts_from_the_start() -> None:
     from train.surgery.weights import module_of
 
     model = dense_model()
-    found, after = upcycle(random_weights(model), model, UpcycleConfig(experts=8, experts_per_token=4, expert_ffn=48), Growth())
+    found, after = upcycle(
+        random_weights(model), model, UpcycleConfig(experts=8, experts_per_token=4, expert_ffn=48), Growth()
+    )
     chosen = []
     module = module_of(after, found, IMAGE_TOKEN)
     module.decoder.layers[1].mlp.router.register_forward_hook(lambda *call: chosen.append(call[2][1]))

@@ -20,8 +20,21 @@ from train.surgery.units import units_of, width_of
 
 pytestmark = pytest.mark.usefixtures("one_process")
 
-KEPT = {"heads": 3, "ffn": 60, "shared": 40, "expert_ffn": 20, "window_heads": 1, "window_mlp": 30, "global_heads": 2, "global_mlp": 50}
-LAYERS = {"layers": ("decoder.decoder.layers.", 1), "window_depth": ("encoder.window.blocks.", 2), "global_depth": ("encoder.global.layers.", 0)}
+KEPT = {
+    "heads": 3,
+    "ffn": 60,
+    "shared": 40,
+    "expert_ffn": 20,
+    "window_heads": 1,
+    "window_mlp": 30,
+    "global_heads": 2,
+    "global_mlp": 50,
+}
+LAYERS = {
+    "layers": ("decoder.decoder.layers.", 1),
+    "window_depth": ("encoder.window.blocks.", 2),
+    "global_depth": ("encoder.global.layers.", 0),
+}
 
 
 def without(model: ModelConfig, weights: dict[str, Tensor], kind: str, kept: int) -> dict[str, Tensor]:
@@ -59,7 +72,16 @@ def test_units_that_give_nothing_go_without_a_trace(kind: str) -> None:
 def test_layers_that_add_nothing_go_without_a_trace(name: str) -> None:
     model = small_model()
     prefix, idle = LAYERS[name]
-    last = ("linear_proj.weight", "linear_fc2.weight", "attn.proj.weight", "attn.proj.bias", "lin2.weight", "lin2.bias", ".fc2.weight", ".fc2.bias")
+    last = (
+        "linear_proj.weight",
+        "linear_fc2.weight",
+        "attn.proj.weight",
+        "attn.proj.bias",
+        "lin2.weight",
+        "lin2.bias",
+        ".fc2.weight",
+        ".fc2.bias",
+    )
     weights = {
         key: torch.zeros_like(value) if key.startswith(f"{prefix}{idle}.") and key.endswith(last) else value
         for key, value in random_weights(model).items()
@@ -145,7 +167,10 @@ def sliced(values: dict[str, Tensor], scores: Importance) -> dict[str, Tensor]:
                 kind, count = ("shared", 48) if "shared" in name else ("ffn", 60)
                 index = rows_kept(scores.units[kind][layer], count)
                 value = value[:, index] if "down_proj" in name else value[index]
-        for place, kind, count, first, last in (("sam_model.blocks", "window_mlp", 40, "lin1", "lin2"), ("transformer.layers", "global_mlp", 70, "fc1", "fc2")):
+        for place, kind, count, first, last in (
+            ("sam_model.blocks", "window_mlp", 40, "lin1", "lin2"),
+            ("transformer.layers", "global_mlp", 70, "fc1", "fc2"),
+        ):
             if place in name and (f".{first}." in name or f".{last}.weight" in name):
                 index = rows_kept(scores.units[kind][int(parts[3 if "sam" in place else 4])], count)
                 value = value[:, index] if last in name else value[index]
@@ -153,7 +178,9 @@ def sliced(values: dict[str, Tensor], scores: Importance) -> dict[str, Tensor]:
     return found
 
 
-def test_a_pruned_model_is_the_one_that_transformers_makes_of_the_same_slices(peers: Any, tmp_path: Path) -> None:
+def test_a_pruned_model_is_the_one_that_transformers_makes_of_the_same_slices(
+    peers: Any, tmp_path: Path
+) -> None:
     from transformers.models.unlimited_ocr.modeling_unlimited_ocr import UnlimitedOcrForConditionalGeneration
 
     from benchmarks.peer import configuration
