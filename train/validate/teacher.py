@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from data_pipeline.data_config import SHORTEST_TEXT
 from data_pipeline.errors import DataError, UserError
 from data_pipeline.remote import located
 from train.config import Config
@@ -59,7 +60,7 @@ def same_tokenizer(one: str, other: str) -> bool:
 
 
 def _room(config: Config, teacher: Config) -> Iterator[str]:
-    """Pages in the teacher's modes leave room for as much text as the student's rows do."""
+    """Pages in the teacher's modes leave room for text in its rows."""
     from data_pipeline.resolution import mode_of, most_positions
 
     modes, most = config.distill.teacher_modes or config.data.modes, teacher.model.decoder.max_length
@@ -69,12 +70,11 @@ def _room(config: Config, teacher: Config) -> Iterator[str]:
     except DataError as error:
         yield f"{option}: {error}."
         return
-    own = most_positions([mode_of(mode) for mode in config.data.modes], config.model.encoder.patch)
-    needed = config.data.max_length - own + page
-    if page > own and needed > most:
+    if (
+        page + 2 + SHORTEST_TEXT > most
+    ):  # a sample that is too long for the teacher alone is told when it is read
         yield (
-            f"{option}: a row that is full for the student takes the teacher {needed} positions, and it has {most}. Choose modes "
-            f"of fewer tokens, or data.max_length={max(config.data.max_length - needed + most, 1)}."
+            f"{option}: a page takes up to {page} positions before any text, and the teacher has {most}. Choose modes of fewer tokens."
         )
 
 

@@ -20,7 +20,7 @@ from train.relabel.config import RelabelConfig, check
 
 @pytest.fixture(scope="module")
 def run(one_process: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_run(tmp_path_factory.mktemp("run") / "reader")
+    return write_run(tmp_path_factory.mktemp("run") / "reader", seed=7)  # one that ends some of its texts
 
 
 def test_targets_are_what_the_teacher_reads_off_each_page(run: Path, tmp_path: Path) -> None:
