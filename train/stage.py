@@ -4,7 +4,7 @@ Encoder pre-training, full pre-training and what comes later differ in the value
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from megatron.core import parallel_state
 from omegaconf import OmegaConf
 
 from conf.errors import ConfigError
-from data_pipeline.batch import BatchSpec, Collator
+from data_pipeline.batch import BatchSpec, Collator, MicroBatch
 from data_pipeline.data_config import SourceConfig
 from data_pipeline.stream import Stream, remote_of
 from data_pipeline.tokenizer import Tokenizer, load_tokenizer
@@ -38,6 +38,7 @@ from train.resume import resume, told
 from train.run_folder import write_text
 from train.saver import Saver
 from train.start import begin
+from train.transform.prune import settle
 from train.weight_decomposition.watch import watch_of
 
 
@@ -69,15 +70,21 @@ def run(config: Config, stop: StopFlag, overrides: Sequence[str] = ()) -> StageR
     attach_helpers(config, model, teacher)
     sizes = counted(model)
     groups = groups_of(model, config.optim)
+    collator = collator_of(config, tokenizer, spec, teacher)
+    curriculum = curriculum_of(config)
+
+    def opened() -> Stream:
+        return Stream.of(
+            config.data, curriculum.shares(), collator, parallel_state.get_data_parallel_rank(), topology.data,
+            config.seed, folder / "bad_samples.jsonl",
+        )  # fmt: skip
+
+    if config.prune.kind == "wanda":
+        settle_masks(model, opened, -(-config.prune.batches // topology.data))
     engine = Engine(
         model, groups, optimizer_of(config.optim), objective_of(config, objective, teacher), topology, options_of(config)
     )
-    collator = collator_of(config, tokenizer, spec, teacher)
-    curriculum = curriculum_of(config)
-    with Stream.of(
-        config.data, curriculum.shares(), collator, parallel_state.get_data_parallel_rank(), topology.data,
-        config.seed, folder / "bad_samples.jsonl",
-    ) as stream:  # fmt: skip
+    with opened() as stream:
         held_out = paths(config.data.held_out)
         probe = Probe(model, held_out, Collator(tokenizer, spec), config.stage.evaluation_pages, config.data.micro_batch, remote_of(config.data))
         resumed = resume(engine, checkpoints if config.run.resume else None, config.resume)
@@ -140,6 +147,17 @@ def build_model(config: Config, tokenizer: Tokenizer) -> OpticalModel | Chunks:
         init=config.init,
     )
     return model
+
+
+def settle_masks(model: torch.nn.Module, opened: Callable[[], Stream], count: int) -> None:
+    """Wanda's masks, from the stage's first pages: so many steps' as hold `count` micro-batches of each data rank. A run that goes
+    on takes its own masks from its checkpoint afterwards.
+    """
+    with opened() as stream:
+        batches: list[MicroBatch] = []
+        while len(batches) < count:
+            batches += stream.next_step()
+    settle(model, batches)
 
 
 def options_of(config: Config) -> EngineOptions:
