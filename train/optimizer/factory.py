@@ -10,7 +10,7 @@ from parallel.optimizer import EngineOptimizer, Split
 from train.config import OptimConfig
 from train.optimizer.adafactor import Adafactor
 from train.optimizer.galore import GaLore
-from train.optimizer.groups import parameter_groups
+from train.optimizer.groups import HIDDEN, parameter_groups
 from train.optimizer.lion import Lion
 from train.optimizer.muon import Muon
 
@@ -82,8 +82,8 @@ def schedule_free(config: OptimConfig) -> Maker:
 
 def _beside_adamw(config: OptimConfig, make: Callable[[Groups], EngineOptimizer]) -> Maker:
     def both(groups: Groups) -> torch.optim.Optimizer:
-        hidden = [group for group in groups if group["name"].startswith("matrices")]
-        rest = [group for group in groups if not group["name"].startswith("matrices")]
+        hidden = [group for group in groups if HIDDEN in group]
+        rest = [group for group in groups if HIDDEN not in group]
         made = [maker(own) for maker, own in ((make, hidden), (adamw(config), rest)) if own]
         return Split(config.name, made)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+HIDDEN = "hidden"  # marks a group of hidden matrices; the engine gives groups of experts other names
 # Parts of names of matrices that are no layer's: what is looked up, what tells positions, and what gives the answer.
 _NOT_HIDDEN = ("embed", "rel_pos_", "position", "output_layer", "glyph_heads")
 
@@ -16,8 +17,11 @@ def parameter_groups(module: nn.Module, weight_decay: float, hidden_apart: bool 
     """
     trainable = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
     names = ("matrices", "decayed", "undecayed")
-    groups = {name: {"name": name, "params": [], "weight_decay": weight_decay, "lr_scale": 1.0} for name in names}
+    groups: dict[str, dict[str, Any]] = {
+        name: {"name": name, "params": [], "weight_decay": weight_decay, "lr_scale": 1.0} for name in names
+    }
     groups["undecayed"]["weight_decay"] = 0.0
+    groups["matrices"][HIDDEN] = True
     for name, parameter in trainable:
         if not getattr(parameter, "decays", parameter.ndim > 1):
             kind = "undecayed"
