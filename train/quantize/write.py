@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parallel.snapshot import cut, describe
 from train.config import QuantizeConfig
 from train.quantize.grid import Rounded
 from train.run_folder import write_text
@@ -22,10 +21,8 @@ def write_run(
     working: Path, target: Path, loaded: "Loaded", settings: QuantizeConfig, found: Mapping[str, Rounded]
 ) -> list[str]:
     """Fills `working`, which becomes the run `target`; notes, the last one the result."""
-    pieces = (piece for entry in describe(loaded.model) for piece in cut(entry, entry.data, ""))
-    weights = {piece.key: piece.view().detach() for piece in pieces}
-    stored = files.Stored(loaded.checkpoint, {}, files.carried(loaded.checkpoint))
-    files.write(working, target, stored, weights, loaded.run, loaded.run.model)
+    stored = files.Stored(loaded.checkpoint, {}, files.carried_in(loaded.checkpoint))
+    files.write(working, target, stored, files.weights_of(loaded.model), loaded.run, loaded.run.model)
     write_text(
         working / FACTS, json.dumps({"quantize": asdict(settings), "of": str(loaded.checkpoint)}, indent=2)
     )

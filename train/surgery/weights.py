@@ -49,13 +49,18 @@ def read(path: Path, config: Config) -> Stored:
     for key, tensor in weights.items():
         if MODEL + key in described:  # of a run that saved its factors apart, the weights are elsewhere
             weights[key] = tensor.to(described[MODEL + key].properties.dtype)
-    carried = [
+    return Stored(folder, weights, carried_in(folder))
+
+
+def carried_in(folder: Path) -> dict[str, Tensor]:
+    """What a checkpoint holds that is not of our model, by key."""
+    pieces = [
         Piece.whole(key, torch.empty(entry.size, dtype=entry.properties.dtype))
-        for key, entry in described.items()
+        for key, entry in store.contents(folder).items()
         if key.startswith(CARRIED)
     ]
-    store.read(folder, carried)
-    return Stored(folder, weights, {piece.key: piece.tensor for piece in carried})
+    store.read(folder, pieces)
+    return {piece.key: piece.tensor for piece in pieces}
 
 
 def weights_of(module: torch.nn.Module) -> dict[str, Tensor]:
