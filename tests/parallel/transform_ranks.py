@@ -1,7 +1,7 @@
 """What ranks do in test_transform.py. Nothing heavy is imported at the top."""
 
 import os
-from typing import Any
+from typing import Any, ClassVar
 
 WAYS = ("LoRA", "DoRA", "DoRA, weights formed", "DoRA, positions shared out")
 KINDS = ("whole", "column", "row", "experts", "convolution", "embedding")
@@ -32,17 +32,22 @@ def _learned(way: str, world: int) -> dict[str, Any]:
     from tests.train.transform.layers import Stack, config, factorised, sites_of, task
 
     class Nothing(WeightTransform):
-        axes: dict = {}
+        axes: ClassVar = {}
 
         def forward(self, weight: torch.Tensor) -> torch.Tensor:
             return weight * 1.0
 
     work, shared_out = task(), way.endswith("shared out") and world > 1
-    stack = factorised(Stack(config(world, sequence=shared_out), whole=not way.endswith("shared out")), way != "LoRA")
+    stack = factorised(
+        Stack(config(world, sequence=shared_out), whole=not way.endswith("shared out")), way != "LoRA"
+    )
     if way.endswith("formed"):
         for site in sites_of(stack).values():
             site.attach("mask", Nothing())
-    group, rank = parallel_state.get_tensor_model_parallel_group(), parallel_state.get_tensor_model_parallel_rank()
+    group, rank = (
+        parallel_state.get_tensor_model_parallel_group(),
+        parallel_state.get_tensor_model_parallel_rank(),
+    )
     x, target = (value.chunk(world)[rank] if shared_out else value for value in (work.x, work.target))
     optimizer = torch.optim.AdamW([p for p in stack.parameters() if p.requires_grad], lr=1e-2)
     losses = []
@@ -55,7 +60,10 @@ def _learned(way: str, world: int) -> dict[str, Any]:
         if shared_out:
             dist.all_reduce(total, group=group)
         losses.append(total.item())
-    return {"losses": losses, "factors": _whole([piece for entry in describe(stack) for piece in cut(entry, entry.data, "")])}
+    return {
+        "losses": losses,
+        "factors": _whole([piece for entry in describe(stack) for piece in cut(entry, entry.data, "")]),
+    }
 
 
 def _whole(pieces: list[Any]) -> dict[str, Any]:
@@ -63,7 +71,11 @@ def _whole(pieces: list[Any]) -> dict[str, Any]:
     import torch
     import torch.distributed as dist
 
-    mine = [(piece.key, piece.shape, piece.offset, piece.view().clone()) for piece in pieces if ".low_rank." in piece.key]
+    mine = [
+        (piece.key, piece.shape, piece.offset, piece.view().clone())
+        for piece in pieces
+        if ".low_rank." in piece.key
+    ]
     parts: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(parts, mine)
     found: dict[str, torch.Tensor] = {}
@@ -81,11 +93,19 @@ def _doubled() -> dict[str, float]:
     import torch
     from megatron.core.process_groups_config import ProcessGroupCollection
 
-    from parallel.layers import ColumnLinear, Convolution, Embedding, Experts, Linear, RowLinear, WeightTransform
+    from parallel.layers import (
+        ColumnLinear,
+        Convolution,
+        Embedding,
+        Experts,
+        Linear,
+        RowLinear,
+        WeightTransform,
+    )
     from tests.train.transform.layers import EXACT, HIDDEN, WIDTH, config, drawn
 
     class Twice(WeightTransform):
-        axes: dict = {}
+        axes: ClassVar = {}
 
         def forward(self, weight: torch.Tensor) -> torch.Tensor:
             return weight * 2

@@ -81,6 +81,14 @@ class LowRank(WeightTransform):
             matrix = self.stretch(weight).unsqueeze(-1).to(matrix.dtype) * matrix
         return self.site.like_weight(matrix)
 
+    def unmerged(self, used: torch.Tensor) -> torch.Tensor:
+        """The stored weight from the used one: the inverse of `forward`, by the norm that this was made with."""
+        matrix = self.site.matrix(used)
+        if self.factors.magnitude:
+            matrix = matrix / self.stretch(self.site.weight).unsqueeze(-1).to(matrix.dtype)
+        added = self.factors.scale * (self.b @ self.a).to(matrix.dtype)
+        return self.site.like_weight(matrix - added)
+
     def product(self, weight: torch.Tensor, x: torch.Tensor, multiply: Multiply) -> torch.Tensor:
         """y of this rank, [..., outputs]; where ranks share out the inputs, its part of the sum."""
         if self.site.kind != "linear":

@@ -20,7 +20,9 @@ def expert_task() -> SimpleNamespace:
     """Rows sorted by expert, with their routing weights."""
     rows = sum(TOKENS)
     return SimpleNamespace(
-        x=drawn("rows", rows, WIDTH), weights=drawn("routing", rows).abs(), target=drawn("wanted", rows, WIDTH)
+        x=drawn("rows", rows, WIDTH),
+        weights=drawn("routing", rows).abs(),
+        target=drawn("wanted", rows, WIDTH),
     )
 
 
@@ -55,21 +57,23 @@ def learn_with_peft(work: SimpleNamespace, steps: int) -> dict[str, Any]:
         def __init__(self) -> None:
             super().__init__()
             for name, shape in (("fc1", (2 * HIDDEN, WIDTH)), ("fc2", (WIDTH, HIDDEN))):
-                layers = torch.nn.ModuleList(torch.nn.Linear(shape[1], shape[0], False, dtype=EXACT) for _ in range(COUNT))
+                layers = torch.nn.ModuleList(
+                    torch.nn.Linear(shape[1], shape[0], False, dtype=EXACT) for _ in range(COUNT)
+                )
                 self.add_module(name, layers)
                 for layer, value in zip(layers, drawn(name, COUNT, *shape)):
                     layer.weight.data = value
 
         def forward(self) -> torch.Tensor:
             out = []
-            for fc1, fc2, x, weight in zip(self.fc1, self.fc2, work.x.split(TOKENS), work.weights.split(TOKENS)):
+            for fc1, fc2, x, weight in zip(
+                self.fc1, self.fc2, work.x.split(TOKENS), work.weights.split(TOKENS)
+            ):
                 gate, up = fc1(x).chunk(2, -1)
                 out.append(fc2(F.silu(gate) * up * weight[:, None]))
             return torch.cat(out)
 
-    settings = peft.LoraConfig(
-        r=RANK, lora_alpha=SCALE * RANK, use_dora=True, target_modules=r"fc[12]\.\d+"
-    )
+    settings = peft.LoraConfig(r=RANK, lora_alpha=SCALE * RANK, use_dora=True, target_modules=r"fc[12]\.\d+")
     tuned = peft.get_peft_model(Apart(), settings, autocast_adapter_dtype=False)
     layers = tuned.base_model.model
     for name in ("fc1", "fc2"):

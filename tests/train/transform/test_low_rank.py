@@ -4,6 +4,7 @@ In fp64, where rounding is 1e-16 and 50 steps of AdamW leave 1e-12; the norm is 
 """
 
 import math
+from typing import ClassVar
 
 import peft
 import pytest
@@ -11,7 +12,15 @@ import torch
 
 from parallel.layers import fold
 from tests.train.transform.layers import (
-    RANK, SCALE, Stack, config, drawn, factorised, plain, sites_of, task,
+    RANK,
+    SCALE,
+    Stack,
+    config,
+    drawn,
+    factorised,
+    plain,
+    sites_of,
+    task,
 )  # fmt: skip
 from train.config import ModelConfig, TuneConfig
 from train.targets import chosen, targets_of
@@ -23,7 +32,9 @@ pytestmark = pytest.mark.usefixtures("one_process")
 KINDS = pytest.mark.parametrize("magnitude", [False, True], ids=["LoRA", "DoRA"])
 
 
-def tuned_by_peft(magnitude: bool, convolution: bool = False, dropout: float = 0.0, **options) -> torch.nn.Module:
+def tuned_by_peft(
+    magnitude: bool, convolution: bool = False, dropout: float = 0.0, **options
+) -> torch.nn.Module:
     """peft's model of the same layers, with the same first factors."""
     layers = [name for name, _ in plain(convolution).named_children()]
     options = {"r": RANK, "lora_alpha": SCALE * RANK, "lora_dropout": dropout} | options
@@ -74,7 +85,9 @@ def learn(model: torch.nn.Module, work, steps: int) -> list[float]:
 def assert_equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], band: float) -> None:
     assert found.keys() == expected.keys()
     for name, value in found.items():
-        torch.testing.assert_close(value, expected[name], rtol=0, atol=band, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            value, expected[name], rtol=0, atol=band, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 @KINDS
@@ -109,7 +122,7 @@ def test_a_weight_that_is_formed_gives_the_same_as_one_that_is_not(magnitude):
     from parallel.layers import WeightTransform
 
     class Nothing(WeightTransform):
-        axes: dict = {}
+        axes: ClassVar = {}
 
         def forward(self, weight):
             return weight * 1.0
@@ -167,12 +180,14 @@ def test_the_norm_is_as_good_as_torchs_in_fp32():
     transform = LowRank(site, Factors(RANK, SCALE, True), "row", 0)
     with torch.no_grad():
         transform.b.normal_(std=0.1)
-    exact = torch.linalg.norm(site.weight.double() + SCALE * (transform.b.double() @ transform.a.double()), dim=1)
+    exact = torch.linalg.norm(
+        site.weight.double() + SCALE * (transform.b.double() @ transform.a.double()), dim=1
+    )
     torch.testing.assert_close(transform.norm(site.weight).double(), exact, rtol=3e-7, atol=0)
 
 
 def test_experts_learn_as_a_linear_layer_of_peft_for_each_of_them():
-    from tests.train.transform.experts import expert_task, learn_with_peft, learn_with_ours
+    from tests.train.transform.experts import expert_task, learn_with_ours, learn_with_peft
 
     work = expert_task()
     ours, theirs = learn_with_ours(work, steps=20), learn_with_peft(work, steps=20)
@@ -184,7 +199,10 @@ def test_first_factors_are_drawn_as_torch_draws_a_linear_layer():
     stack = factorised(Stack(config()), True)
     site = next(stack.row.sites())
     fresh = LowRank(site, Factors(RANK, SCALE, True), "row", seed=1)
-    again, other = LowRank(site, Factors(RANK, SCALE, True), "row", 1), LowRank(site, Factors(RANK, SCALE, True), "row", 2)
+    again, other = (
+        LowRank(site, Factors(RANK, SCALE, True), "row", 1),
+        LowRank(site, Factors(RANK, SCALE, True), "row", 2),
+    )
     assert torch.equal(fresh.a, again.a) and not torch.equal(fresh.a, other.a)
     assert 0.8 / math.sqrt(fresh.a.shape[1]) < fresh.a.abs().max() <= 1 / math.sqrt(fresh.a.shape[1])
     assert not fresh.b.any() and fresh.m.decays is False
@@ -192,7 +210,10 @@ def test_first_factors_are_drawn_as_torch_draws_a_linear_layer():
 
 def test_each_layer_has_the_rank_of_the_last_entry_that_names_it():
     tune = TuneConfig("dora", rank=8, ranks={"experts": 2, "*.experts.fc2": 3})
-    ranks = {target.name: rank_of(target, tune) for target in chosen(ModelConfig(), ["attention", "experts"], "tune.targets")}
+    ranks = {
+        target.name: rank_of(target, tune)
+        for target in chosen(ModelConfig(), ["attention", "experts"], "tune.targets")
+    }
     assert ranks["decoder.decoder.layers.1.self_attention.linear_qkv"] == 8
     assert ranks["decoder.decoder.layers.1.mlp.experts.fc1"] == 2
     assert ranks["decoder.decoder.layers.1.mlp.experts.fc2"] == 3

@@ -42,7 +42,9 @@ def batches(count: int = 3) -> list[torch.Tensor]:
     return [drawn(4, 5, INPUTS, seed=seed) * torch.linspace(0.05, 3, INPUTS) for seed in range(count)]
 
 
-def kept_by_torchao(weight: torch.Tensor, rows: list[torch.Tensor], sparsity: float, block: int | None) -> torch.Tensor:
+def kept_by_torchao(
+    weight: torch.Tensor, rows: list[torch.Tensor], sparsity: float, block: int | None
+) -> torch.Tensor:
     """torchao's Wanda looks for the lowest in a whole layer: a layer of one output has the paper's scores, row by row."""
     found = []
     for row in weight:
@@ -102,7 +104,9 @@ def test_an_experts_mask_is_of_the_rows_that_came_to_it():
         gate, up = (rows @ experts.fc1[number].T).chunk(2, -1)
         inner = torch.nn.functional.silu(gate) * up * part[:, None]
         for name, multiplied in (("fc1", rows), ("fc2", inner)):
-            expected = kept_by_torchao(getattr(experts, name)[number].detach(), [multiplied.detach()], 0.5, None)
+            expected = kept_by_torchao(
+                getattr(experts, name)[number].detach(), [multiplied.detach()], 0.5, None
+            )
             assert torch.equal(experts.chain(name)["mask"].kept[number], expected), (name, number)
 
 
@@ -134,7 +138,10 @@ def test_a_model_keeps_its_zeros_through_rounding_and_its_masks_through_a_state_
     attach(settings, model)
     masks = masks_in(model)
     assert len(masks) > 10 and 2 * len(masks) == len(transforms_in(model))
-    zeros = {id(mask): (mask.site.matrix(mask.site.owner.used(mask.site.parameter)) == 0)[~mask.kept].all() for mask in masks}
+    zeros = {
+        id(mask): (mask.site.matrix(mask.site.owner.used(mask.site.parameter)) == 0)[~mask.kept].all()
+        for mask in masks
+    }
     assert all(zeros.values())
     state, kept = model.state_dict(), [mask.kept.clone() for mask in masks]
     stored = {name: value.clone() for name, value in state.items() if value is not None}

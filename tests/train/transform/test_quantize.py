@@ -95,13 +95,19 @@ def test_asymmetric_rounding_is_that_of_torchaos_integer_tensors(bits, group):
     """torchao's own fake quantizer does not offer it for weights."""
     ours = layer(Rounding(bits, group, symmetric=False))
     tensor = IntxUnpackedToInt8Tensor.from_hp(
-        ours.weight.detach(), (1, group or INPUTS), getattr(torch, f"int{bits}"), mapping_type=MappingType.ASYMMETRIC
+        ours.weight.detach(),
+        (1, group or INPUTS),
+        getattr(torch, f"int{bits}"),
+        mapping_type=MappingType.ASYMMETRIC,
     )
     assert torch.equal(ours.used(), tensor.dequantize())
 
 
 def test_float8_values_are_those_of_torchaos_fake_quantizer_and_zeros_stay():
-    ours, float8 = layer(Rounding(8, float8=True), activations=True), Float8FakeQuantizer(Float8FakeQuantizeConfig())
+    ours, float8 = (
+        layer(Rounding(8, float8=True), activations=True),
+        Float8FakeQuantizer(Float8FakeQuantizeConfig()),
+    )
     assert torch.equal(ours.used(), float8(ours.weight))
     x = drawn(2, 7, INPUTS)
     assert torch.equal(ours(x), F.linear(float8(x), float8(ours.weight), ours.bias))
@@ -163,7 +169,9 @@ def test_each_expert_is_rounded_as_a_linear_layer_of_its_own(activations):
     for name, ours, other in (("x", x, y), ("routing", weights, routing),
                               *((name, getattr(experts, name), apart[name]) for name in apart)):  # fmt: skip
         band = 1e-5 * other.grad.abs().max().item()
-        torch.testing.assert_close(ours.grad, other.grad, rtol=0, atol=band, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            ours.grad, other.grad, rtol=0, atol=band, msg=lambda text, name=name: f"{name}: {text}"
+        )
     assert not experts.fc1.grad[1].any(), "an expert that nothing came to"
 
 

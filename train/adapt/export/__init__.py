@@ -1,0 +1,1 @@
+"""What fine-tuning added, for others: peft's format, or worked into the weights."""
