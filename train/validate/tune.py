@@ -7,6 +7,9 @@ import yaml
 
 from conf import rules
 from conf.errors import ConfigError
+from data_pipeline.data_config import SHORTEST_TEXT
+from data_pipeline.errors import DataError
+from data_pipeline.resolution import mode_of, most_positions
 from train.config import Config
 from train.targets import LAYER, chosen
 
@@ -16,7 +19,7 @@ WITH_WIDTH = ("adapter", "prefix", "p_tuning")
 WITH_TOKENS = ("prefix", "prompt", "p_tuning", "p_tuning_v2")
 ADDING = ("adapter", "prefix", "prompt", "p_tuning", "p_tuning_v2")
 KINDS = (*OWN, *LOW_RANK, *ADDING, "selective")
-LEAST = 2  # positions of the shortest sample, its begin and its end
+LEAST = 2  # positions of a sample that are neither page nor text: its begin and its end
 
 
 def tune_faults(config: Config) -> Iterator[str]:
@@ -56,12 +59,20 @@ def tune_file_faults(config: Config) -> Iterator[str]:
 
 
 def _room(config: Config) -> Iterator[str]:
-    """A prompt and a sample share a row."""
-    tune, length = config.tune, config.data.max_length
-    if tune.reserved + LEAST > length > LEAST:
+    """A prompt, a page and a text share a row."""
+    tokens, data, patch = config.tune.reserved, config.data, config.model.encoder.patch
+    if tokens < 1 or patch < 1 or not data.modes:
+        return
+    try:
+        least = most_positions([mode_of(mode) for mode in data.modes], patch) + LEAST + SHORTEST_TEXT
+    except DataError:
+        return  # told already: a mode that does not exist
+    left = data.max_length - least
+    if left < tokens:
+        fewer = f"tune.tokens={left}, or " if left > 0 else ""
         yield (
-            f"tune.tokens={tune.tokens}: a row has data.max_length={length} positions, and a prompt of so many leaves no room "
-            f"for a page and its text. Choose tune.tokens={max(1, length // 8)}, or a larger data.max_length."
+            f"tune.tokens={tokens}: before a page and its text, which take up to {least} of data.max_length={data.max_length} "
+            f"positions, there is room for {max(left, 0)}. Choose {fewer}data.max_length={least + tokens} or more."
         )
 
 
