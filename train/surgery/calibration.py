@@ -10,7 +10,7 @@ Shapes: L length, B rows, P positions that are no padding, F features, N heads, 
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,8 @@ from train.config import ModelConfig
 from train.model.optical import OpticalModel
 from train.surgery.importance import Importance
 from train.surgery.units import DECODER, FINAL_NORM, GLOBAL, NORMS, WINDOW, Units, Weights, units_of
+
+WHOLE = ":whole"  # behind a matrix's key: the products of all its inputs
 
 
 class Recorder:
@@ -47,6 +49,11 @@ class Recorder:
         """Per position. Raises KeyError for what was never seen."""
         return self.sums[name] / self.counts[name]
 
+    def products(self) -> dict[str, Tensor]:
+        """Key of a matrix → mean of x xᵀ over its inputs x, of those that were looked at as a whole."""
+        names = [name for name in self.sums if name.endswith(WHOLE)]
+        return {name.removesuffix(WHOLE): self.mean(name)[0] for name in names}
+
     def positions(self, x: Tensor, decodes: bool) -> Tensor:
         """[L, B, F] without padding, or any encoder's tensor: [P, F]."""
         if not decodes:
@@ -55,10 +62,16 @@ class Recorder:
         return x[self.valid_LB]
 
 
-def look(model: OpticalModel, batches: Sequence[MicroBatch]) -> Recorder:
-    """Sends the batches through the model, in evaluation mode, and records."""
+def look(model: OpticalModel, batches: Sequence[MicroBatch], whole: Sequence[str] = ()) -> Recorder:
+    """Sends the batches through the model, in evaluation mode, and records what units do; or, where given, what the matrices
+    read whose keys end as in `whole`, in a decoder's layer.
+    """
     recorder = Recorder()
-    handles = [*_decoder(model, recorder), *_encoder(model, recorder)]
+    handles = (
+        list(_whole(model, whole, recorder))
+        if whole
+        else [*_decoder(model, recorder), *_encoder(model, recorder)]
+    )
     try:
         with torch.no_grad():
             for batch in batches:
@@ -80,21 +93,13 @@ def _decoder(model: Any, recorder: Recorder) -> list[RemovableHandle]:
             _turning(layer, f"{DECODER}{number}", recorder, decodes=True),
             _norm(layer.input_layernorm, prefix + NORMS[0], recorder),
             _norm(layer.pre_mlp_layernorm, prefix + NORMS[1], recorder),
-            _read(attention.linear_qkv, f"{prefix}self_attention.linear_qkv.weight", recorder),
             _read(attention.linear_proj, f"{prefix}self_attention.linear_proj.weight", recorder, heads),
         ]
-        dense, place = (
-            (mlp, "mlp.") if hasattr(mlp, "linear_fc2") else (mlp.shared_experts, "mlp.shared_experts.")
-        )
+        dense, place = (mlp, "") if hasattr(mlp, "linear_fc2") else (mlp.shared_experts, "shared_experts.")
         if dense is not None:
-            handles.append(_read(dense.linear_fc1, f"{prefix}{place}linear_fc1.weight", recorder))
+            features = dense.linear_fc2.weight.shape[1]
             handles.append(
-                _read(
-                    dense.linear_fc2,
-                    f"{prefix}{place}linear_fc2.weight",
-                    recorder,
-                    dense.linear_fc2.weight.shape[1],
-                )
+                _read(dense.linear_fc2, f"{prefix}mlp.{place}linear_fc2.weight", recorder, features)
             )
         if hasattr(mlp, "experts"):
             handles.append(_routed(mlp.experts, f"{prefix}mlp.", recorder))
@@ -126,17 +131,25 @@ def _encoder(model: Any, recorder: Recorder) -> list[RemovableHandle]:
     return handles
 
 
-def _read(module: Any, key: str, recorder: Recorder, units: int = 0, decodes: bool = True) -> RemovableHandle:
-    """What the matrix `key` reads: the square of each input, and where it reads `units`, the products within each, [N, H, H]."""
+def _read(module: Any, name: str, recorder: Recorder, units: int, decodes: bool = True) -> RemovableHandle:
+    """Of what a matrix reads: the products of the inputs from each of its `units` with each other, [N, H, H]."""
 
     def before(_: Any, args: tuple[Any, ...]) -> None:
         x_PF = recorder.positions(args[0], decodes).float()
-        recorder.add(key, x_PF.square().sum(0), len(x_PF))
-        if units:
-            x_NPH = x_PF.unflatten(1, (units, -1)).transpose(0, 1)
-            recorder.add(f"{key}:products", x_NPH.transpose(1, 2) @ x_NPH, len(x_PF))
+        x_NPH = x_PF.unflatten(1, (units, -1)).transpose(0, 1)
+        recorder.add(name, x_NPH.transpose(1, 2) @ x_NPH, len(x_PF))
 
     return module.register_forward_pre_hook(before)
+
+
+def _whole(model: Any, ends: Sequence[str], recorder: Recorder) -> Iterator[RemovableHandle]:
+    """The same over all inputs of the matrices whose keys end so."""
+    for number, layer in enumerate(model.decoder.layers):
+        modules = dict(layer.named_modules())
+        for end in ends:
+            module = modules.get(end.removesuffix(".weight"))
+            if module is not None:
+                yield _read(module, f"{DECODER}{number}.{end}{WHOLE}", recorder, 1)
 
 
 def _norm(module: Any, key: str, recorder: Recorder) -> RemovableHandle:
@@ -217,5 +230,5 @@ def _added(units: Units, weights: Weights, seen: Recorder) -> Tensor:
     """Root mean square length of what each unit adds: of W x with the unit's columns of W, from the mean of x xᵀ."""
     (axis,) = units.read
     columns_NOH = weights[axis.key].double().unflatten(1, (-1, axis.inner)).transpose(0, 1)
-    products_NHH = seen.mean(f"{axis.key}:products")
+    products_NHH = seen.mean(axis.key)
     return ((columns_NOH.transpose(1, 2) @ columns_NOH) * products_NHH).sum((1, 2)).clamp(min=0).sqrt()

@@ -1,5 +1,6 @@
 """One surgery, whole or not at all: read, weighed, cut or grown, written beside its place, then renamed."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,7 +58,7 @@ def operated(
     config: SurgeryConfig, weights: "dict[str, Tensor]", run: Config
 ) -> "tuple[dict[str, Tensor], ModelConfig]":
     """The operations that are asked for, in their order: the weights and the model after them."""
-    from train.surgery.factorize import factorize
+    from train.surgery.factorize import FACTORED, factorize
     from train.surgery.grow import Growth, grow
     from train.surgery.prune import prune
     from train.surgery.upcycle import upcycle
@@ -69,9 +70,8 @@ def operated(
         weights, model = upcycle(weights, model, config.upcycle, growth)
     weights, model = grow(weights, model, config.grow, growth)
     if asked(config.factorize):
-        seen = _look(config, weights, model, run) if config.importance == "activations" else None
-        power = {key: seen.mean(key) for key in seen.sums if key in weights} if seen else {}
-        weights, model = factorize(weights, model, config.factorize, power)
+        seen = _look(config, weights, model, run, FACTORED) if config.importance == "activations" else None
+        weights, model = factorize(weights, model, config.factorize, seen.products() if seen else {})
     return weights, model
 
 
@@ -84,8 +84,10 @@ def _importance(config: SurgeryConfig, weights: "Weights", model: ModelConfig, r
     return importance_of(model, weights, _look(config, weights, model, run))
 
 
-def _look(config: SurgeryConfig, weights: "Weights", model: ModelConfig, run: Config) -> "Recorder":
-    """Pages in the model of these weights."""
+def _look(
+    config: SurgeryConfig, weights: "Weights", model: ModelConfig, run: Config, whole: Sequence[str] = ()
+) -> "Recorder":
+    """Pages in the model of these weights. whole: ends of the keys of matrices whose inputs are multiplied with each other."""
     from data_pipeline.tokenizer import load_tokenizer
     from train.surgery.calibration import look
     from train.surgery.pages import batches
