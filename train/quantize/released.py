@@ -1,9 +1,11 @@
-"""Rounded weights as packed integers under the released names, in the format of compressed-tensors: what transformers reads
-and vLLM runs (W4A16 and its like).
+"""Rounded weights as packed integers under the released names, in the format of compressed-tensors (W4A16 and its like).
 
 Of each matrix NAME.weight there are NAME.weight_packed (integers of `bits` bits, without gaps, in int32), NAME.weight_scale
 [outputs, groups], NAME.weight_shape, and where zeros are not zero NAME.weight_zero_point; of fp8, NAME.weight as e4m3 and its
 scale. config.json says so in `quantization_config`. Everything else is as `train.convert` writes it, in fp32.
+
+transformers 5.23 reads the format, but not into this architecture: the loader that takes CLIP's fused query, key and value
+apart refuses packed tensors. compressed-tensors' own `decompress` gives the plain folder that it takes.
 """
 
 import json
@@ -16,7 +18,7 @@ import torch
 from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
 from safetensors.torch import load_file, save_file
 
-from parallel.snapshot import cut, describe
+from parallel.snapshot import Sharded, cut, describe
 from train.config import ModelConfig, QuantizeConfig
 from train.convert.config import ConvertConfig
 from train.convert.exporting import write_released
@@ -78,13 +80,21 @@ def _packed(
             continue
         assert value.integers is not None and value.scales is not None
         kinds = [value.integers, *(_spread(scale, value.integers) for scale in value.scales)]
-        wholes = [list(cut(described, kind, "")) for kind in kinds]
-        for integers, scale, zero in zip(*wholes, strict=True):
-            entry = known[integers.key]
-            parts = [dict(_named(entry, piece.view())) for piece in (integers, scale, zero)]
-            for name, matrix in parts[0].items():
-                scales = Scales(*(_narrow(part[name], settings.group) for part in parts[1:]))
-                yield name, _tensors(name.removesuffix(WEIGHT), matrix, scales, settings)
+        (key, integers), (_, scale), (_, zero) = (_whole(described, kind) for kind in kinds)
+        parts = [dict(_named(known[key], whole)) for whole in (integers, scale, zero)]
+        for name, matrix in parts[0].items():
+            scales = Scales(*(_narrow(part[name], settings.group) for part in parts[1:]))
+            yield name, _tensors(name.removesuffix(WEIGHT), matrix, scales, settings)
+
+
+def _whole(described: Sharded, tensor: torch.Tensor) -> tuple[str, torch.Tensor]:
+    """Key in a checkpoint, and the tensor as it lies there: gate and up of a feed-forward together."""
+    pieces = list(cut(described, tensor, ""))
+    whole = tensor.new_empty(pieces[0].shape)
+    for piece in pieces:
+        own = piece.view()
+        whole[tuple(slice(start, start + size) for start, size in zip(piece.offset, own.shape, strict=True))] = own
+    return pieces[0].key, whole
 
 
 def _named(entry: Entry, whole: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
