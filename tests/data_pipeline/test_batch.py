@@ -36,6 +36,29 @@ def test_a_row_is_begin_image_prompt_target_end_with_loss_on_target_and_end():
     assert batch.weights() == {"tokens": len(target) + 1, "cells": 256}
 
 
+def test_reserved_positions_stand_before_every_sample_and_change_nothing_else():
+    records, room = [a_record(1), a_record(2, pages=0)], 5
+    collators = [Collator(TOKENIZER, replace(SPEC, reserved=count)) for count in (0, room)]
+    for number, record in enumerate(records):
+        without, behind = (collator([record], ["mine"]) for collator in collators)
+        length = int((~without.padding).sum())
+        assert behind.tokens[0, :room].tolist() == [TOKENIZER.pad] * room
+        assert (~behind.padding).sum() == length + room and not behind.padding[0, :room].any()
+        for name in ("tokens", "labels"):
+            one, other = (getattr(batch, name)[0] for batch in (without, behind))
+            assert torch.equal(other[room : room + length], one[:length])
+        assert (behind.labels[0, :room] == NO_LOSS).all() and torch.equal(behind.layout, without.layout)
+        sizes = [page.shape[:2] for page in records[number].pages]
+        assert collators[1].positions(record.key, record.prompt, record.target, sizes) == length + room
+    packed = collators[1].packed([[collators[1].sample(record) for record in records]], [["mine"] * 2])
+    begins = packed.bounds[:2].tolist()
+    assert all((packed.tokens[0, begin : begin + room] == TOKENIZER.pad).all() for begin in begins)
+    assert all(packed.positions[0, begin : begin + room].tolist() == list(range(room)) for begin in begins)
+    asked = prompt_batch([records[0].pages[0]], "what", TOKENIZER, collators[1].spec)
+    assert asked.tokens[0, : room + 1].tolist() == [TOKENIZER.pad] * room + [TOKENIZER.bos]
+    assert collators[0].digest != collators[1].digest, "lengths that were measured are not taken for others"
+
+
 def test_every_label_is_the_next_token():
     batch = collate(a_record(1), a_record(2, pages=0), a_record(3, pages=2))
     wanted = batch.labels[:, :-1] != NO_LOSS
@@ -53,7 +76,9 @@ def test_views_follow_the_rows_image_positions():
         assert torch.equal(shown, torch.from_numpy(np.stack([page] * 3)))
     (maps,) = batch.glyphs
     for index, record in enumerate((records[0], records[2])):
-        assert torch.equal(maps[index, ::2, ::2], torch.from_numpy(record.glyphs))  # the view's cells are half as large
+        assert torch.equal(
+            maps[index, ::2, ::2], torch.from_numpy(record.glyphs)
+        )  # the view's cells are half as large
     assert (maps[2] == 255).all()
     assert batch.weights()["cells"] == 512
     assert batch.keys == [record.key for record in records]
@@ -118,7 +143,9 @@ def test_a_row_may_fill_max_length_exactly_and_one_more_names_the_setting():
 def test_a_batch_moves_whole_and_grey_views_stay_cheap():
     batch = collate(a_record(1))
     moved = batch.to("meta")
-    assert {tensor.device.type for tensor in (moved.tokens, *moved.views, moved.layout, *moved.glyphs)} == {"meta"}
+    assert {tensor.device.type for tensor in (moved.tokens, *moved.views, moved.layout, *moved.glyphs)} == {
+        "meta"
+    }
     assert moved.views[0].stride(1) == 0
     assert moved.keys == batch.keys
     assert torch.equal(batch.to("cpu").views[0], batch.views[0])
@@ -220,5 +247,7 @@ def test_texts_of_the_pages_come_in_the_order_of_their_views():
             assert text[text >= 0].tolist() == TOKENIZER.encode(records[row].target)
         first += len(stack)
     assert collate(a_record(1, pages=0), spec=spec).texts.tolist() == [[-1]]
-    prompts = prompt_batch([record.pages[0] for record in records], "", TOKENIZER, spec, [record.target for record in records])
+    prompts = prompt_batch(
+        [record.pages[0] for record in records], "", TOKENIZER, spec, [record.target for record in records]
+    )
     assert prompts.texts[2][prompts.texts[2] >= 0].tolist() == TOKENIZER.encode(records[2].target)
