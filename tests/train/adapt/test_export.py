@@ -93,7 +93,7 @@ def test_transformers_with_peft_gives_the_logits_that_we_trained(tmp_path, kind)
         taken = {name for name in peft.get_peft_model_state_dict(loaded) if "lora_" in name}
         expected, batch = their_logits(loaded.base_model.model, pages(base)), pages(base)
         found = our_logits(load_trained(run).model, batch)
-    assert taken == json_tensors(adapter).keys(), "peft takes every tensor"
+    assert {name.replace("model.language_model.", "model.") for name in taken} == json_tensors(adapter).keys()
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance(expected))
     assert (before - expected).abs().max() > 0.5, "the factors say something"
 

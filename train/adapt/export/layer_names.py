@@ -16,6 +16,7 @@ RENAMED = (
     (r"^model\.projector\.layers$", "model.multi_modal_projector"),
     (r"^model\.(embed_tokens|layers)", r"model.language_model.\1"),
 )
+DECODER = "model.language_model."
 JOINED = "self_attn.qkv_proj"  # of the global branch, in the release
 
 
@@ -28,3 +29,11 @@ def in_transformers(name: str) -> list[str]:
     if name.endswith(JOINED):
         return [name.replace(JOINED, f"self_attn.{kind}_proj") for kind in "qkv"]
     return [name]
+
+
+def in_file(name: str) -> str:
+    """A layer's name in an adapter's file. peft gives what it reads to transformers' table of conversions, which takes the
+    decoder's layers for released ones whether they are or not: named as they are, they would be renamed twice (peft 0.21 loses
+    adapters of its own so).
+    """
+    return name.replace(DECODER, "model.")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from parallel.snapshot import cut, describe
 from train.adapt.export.config import ExportConfig
-from train.adapt.export.layer_names import in_transformers
+from train.adapt.export.layer_names import in_file, in_transformers
 from train.config import Config
 from train.convert.names import Entry, Part, entries, theirs
 from train.transform.low_rank import LowRank
@@ -106,7 +106,7 @@ def _named(layer: Layer, library: str) -> Iterator[Layer]:
 
 def _keys(name: str, factors: dict[str, Tensor], run: Config) -> Iterator[tuple[str, Tensor]]:
     """peft's names of the tensors of one layer."""
-    embedded = name.endswith("embed_tokens")
+    embedded, name = name.endswith("embed_tokens"), in_file(name)
     kinds = ("lora_embedding_A", "lora_embedding_B") if embedded else ("lora_A.weight", "lora_B.weight")
     yield f"{PREFIX}{name}.{kinds[0]}", factors["a"].clone()
     yield f"{PREFIX}{name}.{kinds[1]}", factors["b"].contiguous().clone()
