@@ -6,7 +6,7 @@ from torch import nn
 
 HIDDEN = "hidden"  # marks a group of hidden matrices; the engine gives groups of experts other names
 # Parts of names of matrices that are no layer's: what is looked up, what tells positions, and what gives the answer.
-_NOT_HIDDEN = ("embed", "rel_pos_", "position", "output_layer", "glyph_heads")
+_NOT_HIDDEN = ("embed", "rel_pos_", "position", "output_layer", "glyph_heads", "prompt.rows", ".table")
 
 
 def parameter_groups(module: nn.Module, weight_decay: float, hidden_apart: bool = False) -> list[dict[str, Any]]:
