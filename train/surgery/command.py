@@ -97,6 +97,7 @@ def _look(
     return look(
         module_of(model, weights, tokenizer.image),
         batches(config.data, config.pages, config.batch_size, run, tokenizer),
+        whole,
     )
 
 

@@ -174,6 +174,27 @@ def test_a_larger_model_reads_as_the_parent_did(parent: Path, tmp_path: Path, on
     torch.testing.assert_close(logits[1], logits[0], rtol=0, atol=1e-5 * logits[0].abs().max().item())
 
 
+def test_factors_and_pruning_follow_the_pages(parent: Path, pages: Path, tmp_path: Path) -> None:
+    """The same sizes by pages and by the weights alone: other numbers, in each kind of operation."""
+    for importance in ("activations", "magnitude"):
+        typed = (f"from={parent}", f"data={pages}", f"importance={importance}")
+        ranks, sizes = ("factorize.attention=6", "factorize.ffn=6"), ("prune.ffn=16", "prune.expert_ffn=8")
+        assert surgery(*typed, f"to={tmp_path / importance / 'factored'}", *ranks) == 0
+        assert surgery(*typed, f"to={tmp_path / importance / 'pruned'}", *sizes) == 0
+    topology.start(topology.Topology(), seed=0)
+    try:
+        for name, end in (("factored", ".narrow.weight"), ("pruned", "linear_fc1.weight")):
+            one, other = (
+                weights(tmp_path / importance / name) for importance in ("activations", "magnitude")
+            )
+            changed = [key for key in one if key.endswith(end) and one[key].shape == other[key].shape]
+            assert len(changed) >= 2 and not any(
+                torch.allclose(one[key], other[key], atol=1e-4) for key in changed
+            )
+    finally:
+        topology.stop()
+
+
 def test_factors_of_a_run_are_worked_into_its_weights(parent: Path, pages: Path, tmp_path: Path) -> None:
     """A run of LoRA is taken as it reads, factors included."""
     from train import stage
