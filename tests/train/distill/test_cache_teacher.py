@@ -1,6 +1,7 @@
 """What a teacher predicts, on disk: as it predicts it, found by key and text, whole after a kill, for its own data only."""
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from data_pipeline.prediction_sets import require, sets_in
 from data_pipeline.predictions import PredictionReader
 from data_pipeline.reader import records
 from data_pipeline.tokenizer import byte_tokenizer
+from tests.parallel.ranks import launch
+from tests.train.distill import told_ranks
 from tests.train.shard_set import make_records, write_shard_set
 from train.cache_teacher.command import write
 from train.cache_teacher.config import CacheConfig
@@ -65,6 +68,20 @@ def test_it_is_what_the_teacher_predicts(config: CacheConfig, told: Path, pages:
     reader.close()
 
 
+def test_tensor_ranks_that_share_the_teacher_write_the_same(
+    config: CacheConfig, told: Path, pages: Path, tmp_path: Path
+) -> None:
+    """Up to the order of additions, as fp16 shows it."""
+    launch(told_ranks.play, 2, asdict(replace(config, out=str(tmp_path), tensor=2)))
+    one, other = PredictionReader(told), PredictionReader(tmp_path)
+    for record in records(pages):
+        mine, its = (reader.find(record.key, labels_of(record.target)) for reader in (one, other))
+        assert torch.equal(mine.ids, its.ids)
+        torch.testing.assert_close(mine.logs, its.logs, rtol=2e-3, atol=2e-3)
+    one.close()
+    other.close()
+
+
 def test_only_what_is_missing_is_made_again_and_gives_the_same_bytes(config: CacheConfig, told: Path) -> None:
     (shard,) = told.glob("*/shard-00000.tar")
     before, manifest = shard.read_bytes(), (shard.parent / "manifest.json").read_bytes()
@@ -78,8 +95,6 @@ def test_only_what_is_missing_is_made_again_and_gives_the_same_bytes(config: Cac
 
 
 def test_other_settings_are_not_mixed_in_without_leave(config: CacheConfig, told: Path) -> None:
-    from dataclasses import replace
-
     with pytest.raises(DataError, match="overwrite=true"):
         write(replace(config, top_k=5), ONE)
 

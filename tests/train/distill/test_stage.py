@@ -26,7 +26,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shard_pages=24, prompt="", page=PageConfig(size=96),
     )  # fmt: skip
     build(BuildConfig(corpus=corpus, out=str(folder / "pages"), workers=1))
-    wider = ("data.modes=['96']", "model.decoder.width=160", "model.decoder.layers=4", "run.name=teacher", "stage.steps=2")
+    wider = (
+        "data.modes=['96']",
+        "model.decoder.width=160",
+        "model.decoder.layers=4",
+        "run.name=teacher",
+        "stage.steps=2",
+    )
     done(train(folder, "stage=encoder", *wider))
     return folder
 
@@ -51,7 +57,9 @@ def steps(run: Path) -> list[dict[str, float]]:
     return [row for row in rows if "grad_norm" in row]
 
 
-def test_a_student_of_few_vision_tokens_learns_beside_its_teacher_and_the_next_stage_begins_from_it(folder: Path) -> None:
+def test_a_student_of_few_vision_tokens_learns_beside_its_teacher_and_the_next_stage_begins_from_it(
+    folder: Path,
+) -> None:
     taught = ("stage=distill", "distill=features", f"distill.teacher={folder}/teacher", "distill.teacher_modes=['96']",
               "run.name=student")  # fmt: skip
     done(train(folder, *taught))
@@ -60,21 +68,47 @@ def test_a_student_of_few_vision_tokens_learns_beside_its_teacher_and_the_next_s
     rows = steps(folder / "student")
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert all(row[name] > 0 for row in rows for name in ("loss", "divergence", "hidden", "features"))
-    done(train(folder, "stage=pretrain", f"stage.start_from={folder}/student", "run.name=next", "stage.steps=1"))
+    done(
+        train(
+            folder, "stage=pretrain", f"stage.start_from={folder}/student", "run.name=next", "stage.steps=1"
+        )
+    )
     (row,) = steps(folder / "next")
     assert "divergence" not in row and row["loss"] < steps(folder / "student")[0]["loss"] + 1
 
 
 def test_a_student_in_a_pipeline_learns_from_what_was_written_down(folder: Path) -> None:
-    done(["-m", "train.cache_teacher", f"teacher={folder}/teacher", f"out={folder}/told", "top_k=16", "batch_size=8"], TWO)
-    cached = ("stage=distill", "distill=cached", f"distill.cache={folder}/told", "data.pack=true", "data.max_length=256")
+    done(
+        [
+            "-m",
+            "train.cache_teacher",
+            f"teacher={folder}/teacher",
+            f"out={folder}/told",
+            "top_k=16",
+            "batch_size=8",
+        ],
+        TWO,
+    )
+    cached = (
+        "stage=distill",
+        "distill=cached",
+        f"distill.cache={folder}/told",
+        "data.pack=true",
+        "data.max_length=256",
+    )
     done(train(folder, *cached, "run.name=alone"))
     done(train(folder, *cached, "run.name=pipeline", "parallel=pp2"), TWO)
     alone, pipeline = steps(folder / "alone"), steps(folder / "pipeline")
-    assert [row["divergence"] for row in pipeline] == pytest.approx([row["divergence"] for row in alone], rel=1e-4)
+    assert [row["divergence"] for row in pipeline] == pytest.approx(
+        [row["divergence"] for row in alone], rel=1e-4
+    )
     assert [row["batch"] for row in pipeline] == [row["batch"] for row in alone]
     again = subprocess.run(
         [sys.executable, *train(folder, *cached, "distill.temperature=2", "run.name=other")],
         cwd=REPOSITORY, capture_output=True, text=True, timeout=400,
     )  # fmt: skip
-    assert again.returncode == 2 and "Choose distill.temperature=1.0" in again.stderr and "Traceback" not in again.stderr
+    assert (
+        again.returncode == 2
+        and "Choose distill.temperature=1.0" in again.stderr
+        and "Traceback" not in again.stderr
+    )
