@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 
 from conf.command import run
-from train.weight_decomposition.config import WeightDecompositionConfig, check
+from train.weight_decomposition.config import FigureConfig, check
 
 DESCRIPTION = """How far training moves weights, by length and by direction of their rows (DoRA, section 3.2). Without runs=: the controlled
 comparison, in which full fine-tuning and DoRA show a negative correlation of the two and LoRA a positive one; exit code 1 where
@@ -20,7 +20,7 @@ EXAMPLES = (
 )
 
 
-def main(config: WeightDecompositionConfig) -> int:
+def main(config: FigureConfig) -> int:
     """Draws; 1 where the controlled comparison did not show the signs."""
     # "Apex is not installed", six times
     warnings.filterwarnings("ignore", category=UserWarning, module=r"megatron\.")
@@ -31,4 +31,4 @@ def main(config: WeightDecompositionConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main, "weight_decomposition", WeightDecompositionConfig, None, DESCRIPTION, EXAMPLES, check))
+    sys.exit(run(main, "weight_decomposition", FigureConfig, None, DESCRIPTION, EXAMPLES, check))

@@ -10,7 +10,7 @@ from train.report.run import read_run
 
 
 @dataclass
-class WeightDecompositionConfig:
+class FigureConfig:
     """What is drawn, and where to."""
 
     runs: list[str] = field(
@@ -20,7 +20,7 @@ class WeightDecompositionConfig:
     out: str = "runs/weight_decomposition"  # folder of figure.png and figure.json
 
 
-def check(config: WeightDecompositionConfig) -> None:
+def check(config: FigureConfig) -> None:
     """Raises ConfigError for impossible values and for runs that never looked, UserError for folders that are none."""
     for fault in rules.at_least("seeds", config.seeds, 1):
         raise ConfigError(fault)
