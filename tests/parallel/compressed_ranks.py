@@ -87,10 +87,15 @@ def resumed(variant: Variant, case: Case, pages: Path, saved: Path) -> dict[str,
     assert engine.load(saved) is not None
     outputs = [engine.train_step(batches) for batches in layouts.shares(pages, case)[SAVED_AT:STEPS]]
     engine.close()
-    return {"history": [(output.loss, output.grad_norm) for output in outputs], "weights": layouts.pieces_of(module)}
+    return {
+        "history": [(output.loss, output.grad_norm) for output in outputs],
+        "weights": layouts.pieces_of(module),
+    }
 
 
-def play(jobs: list[tuple[str, str, str]], ports: list[int], pages: str, initial: str, saved: str) -> dict[Any, dict[str, Any]]:
+def play(
+    jobs: list[tuple[str, str, str]], ports: list[int], pages: str, initial: str, saved: str
+) -> dict[Any, dict[str, Any]]:
     """All jobs of one launch: (variant, case, the case whose checkpoint it goes on from, or "")."""
     from parallel.topology import start, stop
 
@@ -101,7 +106,9 @@ def play(jobs: list[tuple[str, str, str]], ports: list[int], pages: str, initial
         start(case.topology(), seed=0, timeout_seconds=60)
         try:
             if before:
-                results[name, layout, before] = resumed(variant, case, Path(pages), Path(saved) / name / before)
+                results[name, layout, before] = resumed(
+                    variant, case, Path(pages), Path(saved) / name / before
+                )
             else:
                 folder = Path(saved) / name / layout
                 results[name, layout, before] = trained(variant, case, Path(pages), Path(initial), folder)

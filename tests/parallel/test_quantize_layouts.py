@@ -50,7 +50,9 @@ def results(tmp_path_factory):
 
 def assert_same(ranks, truth, band, first=0):
     for rank in ranks:
-        for step, (got, true) in enumerate(zip(rank["history"], truth["history"][first:], strict=True), first):
+        for step, (got, true) in enumerate(
+            zip(rank["history"], truth["history"][first:], strict=True), first
+        ):
             assert got == pytest.approx(true, rel=band if step else 1e-5)
     weights, expected = layouts.assembled(ranks), layouts.assembled([truth])
     assert weights.keys() == expected.keys()

@@ -15,7 +15,9 @@ from omegaconf import OmegaConf
 
 pytest.importorskip("torchao", reason="torchao is absent: install the extra `quantize`")
 pytest.importorskip("compressed_tensors", reason="compressed-tensors is absent: install the extra `quantize`")
-pytest.importorskip("transformers.models.unlimited_ocr", reason="transformers is absent: install the extra `dev`")
+pytest.importorskip(
+    "transformers.models.unlimited_ocr", reason="transformers is absent: install the extra `dev`"
+)
 from compressed_tensors.compressors import BaseCompressor
 from compressed_tensors.quantization import QuantizationConfig
 from safetensors.torch import save_file
@@ -52,7 +54,9 @@ def trained(folder: Path, quantize: QuantizeConfig) -> torch.nn.Module:
     """A run that was trained with rounding, and its model."""
     model: ModelConfig = size()
     module = without_zeros(build(model, IMAGE, seed=3)).eval()
-    config = Config(model=model, data=DataConfig(tokenizer="bytes", modes=["128"], max_length=256), quantize=quantize)
+    config = Config(
+        model=model, data=DataConfig(tokenizer="bytes", modes=["128"], max_length=256), quantize=quantize
+    )
     attach(config, module)
     pieces = [piece for entry in describe(module) for piece in cut(entry, entry.data, "model.")]
     facts = {"step": 7, "updates": 7, "topology": asdict(Topology()), "extra": {}}
@@ -77,7 +81,11 @@ def unpacked(source: Path, target: Path) -> Path:
     scheme, tensors = settings.config_groups["group_0"], read(source)
     compressor = BaseCompressor.get_value_from_registry(settings.format)
     for name in [name.removesuffix(".weight_scale") for name in tensors if name.endswith(".weight_scale")]:
-        own = {key: tensors.pop(f"{name}.{key}") for key in compressor.compression_param_names(scheme) if f"{name}.{key}" in tensors}
+        own = {
+            key: tensors.pop(f"{name}.{key}")
+            for key in compressor.compression_param_names(scheme)
+            if f"{name}.{key}" in tensors
+        }
         tensors[f"{name}.weight"] = compressor.decompress(own, scheme)["weight"]
     target.mkdir()
     save_file(tensors, target / "model.safetensors", {"format": "pt"})
