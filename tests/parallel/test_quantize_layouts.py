@@ -11,7 +11,7 @@ import compressed_ranks
 import layouts
 import numpy as np
 import pytest
-from compressed_ranks import CASES, SAVED_AT, VARIANTS
+from compressed_ranks import SAVED_AT, VARIANTS
 from ranks import free_ports, launch
 
 from parallel.topology import Topology, start, stop

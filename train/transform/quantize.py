@@ -55,7 +55,7 @@ class FakeQuantize(WeightTransform):
         """Of this rank's rows, [R, inputs]."""
         if not self.learned:
             return self._from_weights(rows)
-        logarithm = self.log_scale
+        logarithm: torch.Tensor = self.log_scale
         if not self.rounding.group and self.site.split == "inputs" and self.site.ranks > 1:
             logarithm = shared_by_ranks(logarithm)
         scale = logarithm.exp().view(len(rows), -1)
