@@ -12,13 +12,11 @@ from data_pipeline.tokenizer import Tokenizer, load_tokenizer
 from parallel import checkpoint as checkpoints
 from parallel.device import device
 from parallel.layers import fold
-from parallel.snapshot import load_module
 from parallel.topology import environment
-from train.adapt.attach import add
 from train.config import Config, ParallelConfig
 from train.find_run import locate, read_config, run_folder_of
 from train.model.optical import OpticalModel, build
-from train.transform.attach import attach
+from train.start import load_whole
 
 __all__ = ["Trained", "load_trained", "read_config", "run_folder_of"]
 ONE_PROCESS = ParallelConfig()
@@ -62,9 +60,7 @@ def load_trained(path: Path, sizes: ParallelConfig = ONE_PROCESS, option: str = 
         config.model, tokenizer.image, sizes, precision=precision, device=device(), seed=config.seed
     )
     assert isinstance(model, OpticalModel)
-    add(config, model)
-    attach(config, model)
-    load_module(folder, model)
+    load_whole(config, folder, model)
     fold(model)
     model.eval()
     encoder, data = config.model.encoder, config.data

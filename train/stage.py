@@ -37,7 +37,8 @@ from train.probe import Probe
 from train.resume import resume, told
 from train.run_folder import write_text
 from train.saver import Saver
-from train.start import begin
+from train.start import begin, saves_base
+from train.transform.attach import pack_base
 from train.transform.prune import settle
 from train.weight_decomposition.watch import watch_of
 
@@ -69,6 +70,7 @@ def run(config: Config, stop: StopFlag, overrides: Sequence[str] = ()) -> StageR
     teacher = teacher_of(config, spec)
     attach_helpers(config, model, teacher)
     sizes = counted(model)
+    pack_base(config, model)
     groups = groups_of(model, config.optim)
     collator = collator_of(config, tokenizer, spec, teacher)
     curriculum = curriculum_of(config)
@@ -93,7 +95,7 @@ def run(config: Config, stop: StopFlag, overrides: Sequence[str] = ()) -> StageR
         monitor = Monitor(folder, config.logger, config.stage.steps, rank, start_step=resumed.step if resumed else 0,
                           name=config.run.name, config=asdict(config))  # fmt: skip
         saver = Saver(engine, checkpoints, config.stage.keep_checkpoints, config.stage.save_in_background, monitor.note,
-                      None if config.stage.save_base else base)  # fmt: skip
+                      None if saves_base(config) else base)  # fmt: skip
         run = Run(config, engine, stream, curriculum, probe, monitor, stop, Progress(), lambda: None, watch=watch)
         run.save = lambda: saver.save(run.progress.step, state_of(run))
         if resumed:

@@ -13,10 +13,17 @@ from parallel.snapshot import load_module
 from train.adapt.attach import add
 from train.config import Config
 from train.find_run import locate, read_config
-from train.transform.attach import LOW_RANK, attach
+from train.transform.attach import LOW_RANK, attach, round_base
 
-FOLDED = ("low_rank", "mask")  # rounding is taken off instead: the next stage goes on from the weights that were rounded
-PLAIN = ("none", "full", "selective")  # kinds of tuning that add nothing; adapters and prompts are no part of any weight
+FOLDED = (
+    "low_rank",
+    "mask",
+)  # rounding is taken off instead: the next stage goes on from the weights that were rounded
+PLAIN = (
+    "none",
+    "full",
+    "selective",
+)  # kinds of tuning that add nothing; adapters and prompts are no part of any weight
 
 
 def begin(config: Config, model: torch.nn.Module) -> Base | None:
@@ -26,14 +33,27 @@ def begin(config: Config, model: torch.nn.Module) -> Base | None:
     it. Raises CheckpointError or ConfigError for a run whose model this one is not.
     """
     base = load_start(Path(config.stage.start_from), model) if config.stage.start_from else None
-    if base is None and not config.stage.save_base:
+    if base is None and not saves_base(config):
         raise ConfigError(
-            "stage.save_base=false: what is added can be saved apart from a model that lies in a checkpoint unchanged. Choose "
-            "stage.start_from=RUN, one without factors or masks of its own, or stage.save_base=true."
+            "stage.save_base=false or tune.base=nf4: what is added can be saved apart from a model that lies in a checkpoint unchanged. Choose "
+            "stage.start_from=RUN, one without factors or masks of its own, or stage.save_base=true tune.base=as_is."
         )
     add(config, model)
     attach(config, model)
     return base
+
+
+def saves_base(config: Config) -> bool:
+    """Whether checkpoints hold the model's own weights; packed ones are in no module that could be asked for them."""
+    return config.stage.save_base and config.tune.base == "as_is"
+
+
+def load_whole(config: Config, folder: Path, model: torch.nn.Module) -> None:
+    """The weights in a run's checkpoint `folder`, with all that `config`, the run's, put around them. All ranks call it."""
+    add(config, model)
+    attach(config, model)
+    load_module(folder, model)
+    round_base(config, model)
 
 
 def load_start(path: Path, model: torch.nn.Module) -> Base | None:
@@ -49,9 +69,8 @@ def load_start(path: Path, model: torch.nn.Module) -> Base | None:
             f"stage.start_from={path}: that run's model reads through what tune={before.tune.kind} added, which cannot be worked "
             f"into its weights. Choose the run that it began with, stage.start_from={before.stage.start_from}."
         )
-    attach(before, model)
     folder = checkpoint.require(found.checkpoints)
-    load_module(folder, model)
+    load_whole(before, folder, model)
     fold(model, FOLDED)
     take_off(model)
     model.requires_grad_(True)

@@ -116,6 +116,7 @@ class Experts(Transformable, MegatronModule):
                 prepend_axis_num=axis,
             )
             for name in ("fc1", "fc2")
+            if name in self._parameters  # not packed
         }
         return weights | self.transform_shards(prefix, sharded_offsets, metadata)
 

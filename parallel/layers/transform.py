@@ -1,6 +1,6 @@
 """Weights that are not used as they are stored: each passes a chain of transforms on its way to the product.
 
-    stored -> low_rank (LoRA, DoRA) -> mask (pruning) -> quantize (rounding) -> used
+    stored (or packed, QLoRA) -> low_rank (LoRA, DoRA) -> mask (pruning) -> quantize (rounding) -> used
 
 A layer that can carry chains is `Transformable`; each weight of it is a `Site`, which says how the weight is split over ranks,
 so that a transform is written once for linear layers, experts, convolutions and embeddings, and is the same function of the
@@ -18,7 +18,9 @@ from megatron.core.dist_checkpointing import ShardedTensor
 from megatron.core.transformer.mlp import apply_swiglu_sharded_factory
 from megatron.core.transformer.utils import make_sharded_tensors_for_checkpoint
 
-ORDER = ("low_rank", "mask", "quantize")
+from parallel.layers.activations import made_again
+
+ORDER = ("packed", "low_rank", "mask", "quantize")
 TRANSFORMS = "transforms"  # the child of a layer that holds its chains, one for each weight that has any
 
 Kind = Literal["linear", "experts", "convolution", "embedding"]
@@ -78,11 +80,22 @@ class Chain(torch.nn.ModuleDict):
 
     def product(self, weight: torch.Tensor, x: torch.Tensor, multiply: Multiply) -> torch.Tensor:
         """multiply(x, used weight); a transform that stands alone and can do without forming that weight does so."""
-        x = self.inputs(x)
-        (first, *more) = self.links().values()
-        if not more and hasattr(first, "product"):
-            return first(weight, x, multiply)
-        return multiply(x, self(weight))
+        x, links = self.inputs(x), self.links()
+        if (packed := links.pop("packed", None)) is None:
+            return _product(list(links.values()), weight, x, multiply)
+        whole = packed(weight)
+        with made_again(whole, lambda: packed(weight), self):
+            return _product(list(links.values()), whole, x, multiply)
+
+
+def _product(
+    links: list[WeightTransform], weight: torch.Tensor, x: torch.Tensor, multiply: Multiply
+) -> torch.Tensor:
+    if len(links) == 1 and hasattr(links[0], "product"):
+        return links[0](weight, x, multiply)
+    for transform in links:
+        weight = transform(weight)
+    return multiply(x, weight)
 
 
 class Transformable:

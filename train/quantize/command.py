@@ -47,11 +47,8 @@ def load(config: RoundConfig) -> Loaded:
     from parallel import checkpoint
     from parallel.device import device
     from parallel.layers import fold, take_off
-    from parallel.snapshot import load_module
-    from train.adapt.attach import add
     from train.model.optical import OpticalModel, build
-    from train.start import FOLDED
-    from train.transform.attach import attach
+    from train.start import FOLDED, load_whole
 
     found = locate(Path(config.checkpoint))
     run = read_config(found.folder / "config.yaml")
@@ -59,9 +56,7 @@ def load(config: RoundConfig) -> Loaded:
     tokenizer = load_tokenizer(run.data.tokenizer)
     model = build(run.model, tokenizer.image, device=device(), seed=run.seed)
     assert isinstance(model, OpticalModel)
-    add(run, model)
-    attach(run, model)
-    load_module(folder, model)
+    load_whole(run, folder, model)
     fold(model, FOLDED)
     if not as_trained(config, run):
         take_off(model, ("quantize",))

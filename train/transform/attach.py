@@ -9,6 +9,7 @@ from train.adapt.attach import train_also
 from train.config import Config, PruneConfig, QuantizeConfig, TuneConfig
 from train.targets import Target, chosen, matches
 from train.transform.low_rank import Factors, LowRank
+from train.transform.nf4 import pack, rounded
 from train.transform.prune import Mask
 from train.transform.sites import sites
 
@@ -18,6 +19,7 @@ LOW_RANK = ("lora", "dora")
 def attach(config: Config, model: torch.nn.Module) -> None:
     """Puts the chains of `config` around the weights that this rank holds, as they are now."""
     here = sites(model)
+    round_base(config, model)
     if config.tune.kind in LOW_RANK:
         model.requires_grad_(False)
         for target in chosen(config.model, config.tune.targets, "tune.targets"):
@@ -32,6 +34,26 @@ def attach(config: Config, model: torch.nn.Module) -> None:
         for target in chosen(config.model, config.quantize.targets, "quantize.targets"):
             if target.name in here:
                 attach_rounding(here[target.name], config.quantize)
+
+
+def round_base(config: Config, model: torch.nn.Module) -> None:
+    """Gives the weights that `tune.base` will pack the values that they have when they are unpacked."""
+    for site in _packed(config, model):
+        rounded(site)
+
+
+def pack_base(config: Config, model: torch.nn.Module) -> None:
+    """Packs them: the last thing that is done to a model before it trains."""
+    for site in _packed(config, model):
+        pack(site)
+
+
+def _packed(config: Config, model: torch.nn.Module) -> list[Site]:
+    if config.tune.base != "nf4":
+        return []
+    here = sites(model)
+    targets = chosen(config.model, config.tune.targets, "tune.targets")
+    return [here[target.name] for target in targets if target.name in here]
 
 
 def _attach_factors(site: Site, target: Target, tune: TuneConfig, seed: int) -> None:

@@ -12,9 +12,9 @@ from data_pipeline.errors import DataError
 from data_pipeline.resolution import mode_of, most_positions
 from train.config import Config
 from train.targets import LAYER, chosen
+from train.validate.low_rank import LOW_RANK, low_rank_faults
 
 OWN = ("none", "full")  # the model's own weights train, as stage.frozen says
-LOW_RANK = ("lora", "dora")
 WITH_WIDTH = ("adapter", "prefix", "p_tuning")
 WITH_TOKENS = ("prefix", "prompt", "p_tuning", "p_tuning_v2")
 ADDING = ("adapter", "prefix", "prompt", "p_tuning", "p_tuning_v2")
@@ -36,6 +36,7 @@ def tune_faults(config: Config) -> Iterator[str]:
     yield from _what_trains(config)
     if tune.kind == "adapter":
         yield from _behind(config)
+    yield from low_rank_faults(config)
 
 
 def tune_file_faults(config: Config) -> Iterator[str]:

@@ -33,14 +33,12 @@ def main(config: ExportConfig) -> None:
 def factored(checkpoint: Path, run: Config) -> "OpticalModel":
     """The run's model with its factors around their base, in one process."""
     from data_pipeline.tokenizer import load_tokenizer
-    from parallel.snapshot import load_module
     from train.model.optical import OpticalModel, build
-    from train.transform.attach import attach
+    from train.start import load_whole
 
     model = build(run.model, load_tokenizer(run.data.tokenizer).image, seed=run.seed)
     assert isinstance(model, OpticalModel)
-    attach(run, model)
-    load_module(locate(checkpoint).checkpoints, model)
+    load_whole(run, locate(checkpoint).checkpoints, model)
     return model.eval()
 
 
