@@ -22,17 +22,17 @@ import torch.distributed as dist
 from megatron.core import parallel_state
 
 from parallel import deepspeed_compat, pipeline, prepare, resume
-from parallel.average import Average
 from parallel.base import Base
 from parallel.checkpoint_writer import Writer
 from parallel.device import device
 from parallel.errors import MissingGradient, ParallelError
+from parallel.fused import FusedUpdates
 from parallel.layers import transforms_in
-from parallel.optimizer import EngineOptimizer
+from parallel.optimizer import FusedOptimizer
 from parallel.options import EngineOptions, check
 from parallel.pipeline import StageOutput
 from parallel.topology import Topology
-from parallel.whole import Whole, Wholes
+from parallel.updates import Updates, ZeroUpdates
 
 __all__ = ["Batch", "Engine", "EngineOptions", "Objective", "StageOutput", "StepOutput"]
 
@@ -96,16 +96,19 @@ class Engine:
         self.module, self.options, self.topology = module.to(device()), options, topology
         self._objective, self._writer = objective, Writer()
         self._names = prepare.trainable_names(module, groups)
-        masters = prepare.exact_masters(self._names, options)
         trainable, self._placeholders = prepare.same_groups(module, groups)
         deepspeed_compat.register_experts(module, options)
         self.optimizer = optimizer(deepspeed_compat.parameter_groups(trainable))
         self._state = resume.TrainingState(module, self._names, self.optimizer)
+        masters = prepare.exact_masters(self._names, options)
         self._tied = prepare.tied_across_stages(module)
         prepare.leave_gradients_to_the_engine(module)
-        self._deepspeed = deepspeed_compat.initialize(module, self.optimizer, options, masters)
-        self._average = Average(self._deepspeed, self.optimizer, self._weights_changed)
-        self._show_whole_tensors()
+        self._updates: Updates
+        if isinstance(self.optimizer, FusedOptimizer):
+            self._updates = FusedUpdates(module, self._names, self.optimizer, options, topology)
+        else:
+            told, trained = self._weights_changed, self._state.trained
+            self._updates = ZeroUpdates(module, self.optimizer, options, masters, trained, told)
         self._hooks = prepare.sum_over_sequence_parts(self._names, topology)
         self._reached: set[torch.nn.Parameter] = set()
         self._hooks += prepare.watch_gradients(self._names, self._reached)
@@ -126,14 +129,13 @@ class Engine:
         loss, missing, sums = self._reduce(*self._forward_backward(batches, normalizers))
         self._refuse_missing(missing)
         if not math.isfinite(loss):
-            deepspeed_compat.discard(self._deepspeed, self.options)
+            self._updates.discard()
             return StepOutput(loss, math.inf, True, sums, weights, added)
         prepare.sum_tied_gradients(self._tied)
         self._placeholders.zero_gradients()
-        deepspeed_compat.step(self._deepspeed, self.options)
+        norm, skipped = self._updates.step()
         self._weights_changed()
-        norm = float(self._deepspeed.get_global_grad_norm())
-        return StepOutput(loss, norm, bool(self._deepspeed.optimizer.overflow), sums, weights, added)
+        return StepOutput(loss, norm, skipped, sums, weights, added)
 
     def eval_step(self, batches: Sequence[Batch]) -> tuple[dict[str, float], dict[str, float]]:
         """(sums, weights) over all micro-batches and data ranks, as in a training step, without gradients, with the weights
@@ -149,7 +151,7 @@ class Engine:
     def stored_weights(self) -> AbstractContextManager[None]:
         """For a look at the module: it has the weights that `save` writes, which are averages with optimizers that step
         others. All ranks enter it."""
-        return self._average.shown()
+        return self._updates.stored_weights()
 
     def set_learning_rate(self, lr: float) -> None:
         """Gives every group `lr` times its `lr_scale`, from the next step on."""
@@ -190,7 +192,7 @@ class Engine:
         found = resume.load(Path(path), self._state, self.topology, strict)
         if found is None:
             return None
-        deepspeed_compat.refresh(self._deepspeed)
+        self._updates.refresh()
         for transform in self._transforms:
             transform.weights_replaced()
         return found["step"], found["extra"]
@@ -209,24 +211,9 @@ class Engine:
         """
         for hook in self._hooks:
             hook.remove()
-        self._average.keep()
-        deepspeed_compat.release(self._deepspeed, self._names)
+        self._updates.release()
         prepare.remove_placeholders(self.module)
         self._writer.close()
-
-    def _show_whole_tensors(self) -> None:
-        if not isinstance(self.optimizer, EngineOptimizer) or not self.optimizer.looks_at_wholes:
-            return
-        if self.options.zero > 2 or self.options.offload:
-            raise ParallelError(
-                "The optimizer looks at whole matrices: stage 3 leaves them on no rank, and an offloaded one has them on the "
-                "host. Choose engine.zero=1 or 2 and engine.offload=false, or another optim=."
-            )
-        found = (
-            (place.entry, deepspeed_compat.segment(self._deepspeed, self.optimizer, place.tensor))
-            for place in self._state.trained
-        )
-        self.optimizer.bind(Wholes(Whole(entry, segment) for entry, segment in found if segment is not None))
 
     def _totals(
         self, batches: Sequence[Batch], counts: Mapping[str, float]
@@ -262,7 +249,7 @@ class Engine:
                 output = self._objective(module, batch, normalizers)
             if deepspeed_compat.partitions_gradients(self.options):
                 self._reached.clear()  # every backward is reduced by itself, so each must reach everything
-                deepspeed_compat.reduce_after_backward(self._deepspeed, output.loss, self._check_backward)
+            self._updates.before_backward(output.loss, self._check_backward)
             return output
 
         return pipeline.run(self.module, batches, stage, forward_only=False)

@@ -49,6 +49,17 @@ class EngineOptimizer(torch.optim.Optimizer):
         raise NotImplementedError
 
 
+class FusedOptimizer(EngineOptimizer):
+    """One that steps each weight as soon as its gradient is there, in the backward (`parallel.fused`), and keeps no states."""
+
+    def create_states(self) -> None:
+        """There are none."""
+
+    def update(self, param: torch.nn.Parameter, gradient: torch.Tensor, group: dict[str, Any]) -> None:
+        """Steps one weight in place. gradient: fp32, of the whole global batch."""
+        raise NotImplementedError
+
+
 def create_states(optimizer: torch.optim.Optimizer) -> None:
     """Makes an optimizer's states exist before its first step. Learning rates, decays and gradients must be zero: a step
     then creates torch's own without moving a weight, and its count is taken back.

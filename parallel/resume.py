@@ -12,6 +12,7 @@ from parallel import pieces as store
 from parallel.base import Base, base_of
 from parallel.checkpoint_writer import Writer
 from parallel.errors import CheckpointError
+from parallel.optimizer import FusedOptimizer
 from parallel.optimizer_pieces import Place
 from parallel.pieces import Piece
 from parallel.snapshot import Sharded, cut, describe, random_pieces, read_values, restore_random
@@ -38,6 +39,9 @@ class TrainingState:
                 raise CheckpointError(f"{name} is trained but not in the module's sharded_state_dict().")
         self.trained = [_place(entry) for entry in described if entry.data in trained]
         self._others = [_place(entry) for entry in described if entry.data not in trained]
+        if isinstance(optimizer, FusedOptimizer):  # the weights are all there is, whole on every data rank
+            self.trained, self._others = [], self.trained + self._others
+        self._moving = {id(param) for param in trained}
         self._buffers = {
             id(buffer): (owner, name)
             for owner in module.modules()
@@ -47,6 +51,10 @@ class TrainingState:
     def others(self) -> list[Place]:
         """Frozen parameters and buffers. DeepSpeed makes new buffers when it changes the module's precision."""
         return [Place(place.entry, self._today(place.tensor)) for place in self._others]
+
+    def trains(self, place: Place) -> bool:
+        """Whether a tensor changes from step to step."""
+        return id(place.tensor) in self._moving
 
     def _today(self, tensor: torch.Tensor) -> torch.Tensor:
         owner, name = self._buffers.get(id(tensor), (None, ""))
@@ -73,8 +81,8 @@ def save(
     pieces = random_pieces()
     known = store.contents(base.folder).keys() if base else ()
     for place in state.others():
-        if f"model.{place.entry.key}" in known:
-            continue  # it does not train
+        if f"model.{place.entry.key}" in known and not state.trains(place):
+            continue
         value = deepspeed_compat.whole(place.tensor)
         pieces += [_kept(piece) for piece in cut(place.entry, value, "model.") if piece.first]
     for place in state.trained:

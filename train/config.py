@@ -112,7 +112,7 @@ class EngineConfig:
 class OptimConfig:
     """The optimizer and the learning-rate schedule (linear warm-up, then `schedule`)."""
 
-    name: str = "adamw"  # "adamw" | "muon" | "lion" | "adafactor" | "adamw_8bit" | "lion_8bit" | "schedule_free" | "galore"
+    name: str = "adamw"  # "adamw" | "muon" | "lion" | "adafactor" | "adamw_8bit" | "lion_8bit" | "schedule_free" | "galore" | "lomo"
     lr: float = 4e-3
     betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
     weight_decay: float = 0.05

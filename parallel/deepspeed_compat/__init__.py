@@ -13,7 +13,7 @@ What is worked around here, each measured:
   and autograd would keep weights whole that it has freed (`holding_no_weights`).
 """
 
-from parallel.deepspeed_compat.groups import forget, parameter_groups, register_experts
+from parallel.deepspeed_compat.groups import forget, parameter_groups, register_experts, unregister_experts
 from parallel.deepspeed_compat.lifetime import configuration, initialize, load, prime, release
 from parallel.deepspeed_compat.private import PRIVATE
 from parallel.deepspeed_compat.state import (
@@ -59,6 +59,7 @@ __all__ = [
     "set_update_count",
     "state_names",
     "step",
+    "unregister_experts",
     "update_count",
     "whole",
 ]

@@ -12,6 +12,7 @@ from train.optimizer.adafactor import Adafactor
 from train.optimizer.galore import GaLore
 from train.optimizer.groups import HIDDEN, parameter_groups
 from train.optimizer.lion import Lion
+from train.optimizer.lomo import Lomo
 from train.optimizer.muon import Muon
 
 Groups: TypeAlias = list[dict[str, Any]]
@@ -80,6 +81,11 @@ def schedule_free(config: OptimConfig) -> Maker:
     return lambda groups: ScheduleFree(groups, lr=config.lr, betas=_two(config), eps=config.eps)
 
 
+def lomo(config: OptimConfig) -> Maker:
+    """Gradient descent in the backward."""
+    return lambda groups: Lomo(groups, config.lr)
+
+
 def _beside_adamw(config: OptimConfig, make: Callable[[Groups], EngineOptimizer]) -> Maker:
     def both(groups: Groups) -> torch.optim.Optimizer:
         hidden = [group for group in groups if HIDDEN in group]
@@ -104,4 +110,5 @@ _MAKERS: dict[str, Callable[[OptimConfig], Maker]] = {
     "lion_8bit": lion_8bit,
     "schedule_free": schedule_free,
     "galore": galore,
+    "lomo": lomo,
 }

@@ -39,9 +39,9 @@ def validate(config: Config, world: int, files: bool = True) -> None:
     files: also look for the shard sets, the tokenizer and the checkpoint it names (a recipe makes them only
     later).
     """
-    checks = (model_faults, _data, optim_faults, init_faults, _stage, _curriculum, _run, tune_faults, distill_faults, quantize_faults, prune_faults)
+    checks = (model_faults, _data, init_faults, _stage, _curriculum, _run, tune_faults, distill_faults, quantize_faults, prune_faults)
     faults = [fault for check in checks for fault in check(config)]
-    faults += layout_faults(config, world)
+    faults += [*optim_faults(config, world), *layout_faults(config, world)]
     if files and not faults:
         faults += [*file_faults(config), *tune_file_faults(config), *distill_file_faults(config)]
     if len(faults) > 1:

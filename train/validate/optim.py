@@ -8,17 +8,20 @@ from train.config import Config, OptimConfig
 
 WHOLE = ("muon", "adafactor", "galore")  # look at whole matrices
 LIBRARIES = {"adamw_8bit": "bitsandbytes", "lion_8bit": "bitsandbytes", "schedule_free": "schedulefree"}
-NAMES = ("adamw", "lion", *LIBRARIES, *WHOLE)
+NAMES = ("adamw", "lion", "lomo", *LIBRARIES, *WHOLE)
 NEAREST = {"muon": "adamw", "adafactor": "adamw_8bit", "galore": "adamw_8bit", "schedule_free": "adamw"}
 
 
-def optim_faults(config: Config) -> Iterator[str]:
-    """A sentence for every impossible value of `config.optim`, and for what does not go together with `config.engine`."""
+def optim_faults(config: Config, world: int) -> Iterator[str]:
+    """A sentence for every impossible value of `config.optim`, and for what does not go together with
+    `config.engine` on `world` processes."""
     optim = config.optim
     yield from rules.one_of("optim.name", optim.name, NAMES)
     yield from _values(optim)
     yield from _schedule(optim)
     yield from _layout(config)
+    if optim.name == "lomo":
+        yield from _fused(config, world)
     library = LIBRARIES.get(optim.name)
     if library and importlib.util.find_spec(library) is None:
         yield f"optim.name={optim.name}: {library} is not installed. Install it (pip install {library}), or choose optim=adamw."
@@ -57,6 +60,26 @@ def _schedule(optim: OptimConfig) -> Iterator[str]:
         yield (
             f"optim.schedule={optim.schedule}: schedule_free takes an average in the place of a falling rate. Choose "
             "optim.schedule=constant, or optim=adamw."
+        )
+
+
+def _fused(config: Config, world: int) -> Iterator[str]:
+    """What needs gradients that stay, which a step in the backward does not leave."""
+    engine, data = config.engine, config.data
+    wrong = {
+        f"engine.zero={engine.zero}": (engine.zero != 1, "engine.zero=1"),
+        f"engine.clip={engine.clip}": (engine.clip > 0, "engine.clip=0"),
+        "engine.offload=true": (engine.offload, "engine.offload=false"),
+        f"parallel.pipeline={config.parallel.pipeline}": (config.parallel.pipeline > 1, "parallel.pipeline=1"),
+    }
+    for setting, (is_wrong, choice) in wrong.items():
+        if is_wrong:
+            yield f"{setting}: optim.name=lomo steps in the backward and no gradient stays. Choose {choice}, or optim=adamw_8bit."
+    copies = max(world // max(config.parallel.tensor, 1), 1)
+    if data.global_batch != data.micro_batch * copies:
+        yield (
+            f"data.micro_batch={data.micro_batch}: optim.name=lomo steps in the backward and cannot add up micro-batches. Choose "
+            f"data.micro_batch={max(data.global_batch // copies, 1)}, or optim=adamw_8bit."
         )
 
 

@@ -53,6 +53,28 @@ def one(case: Any, rule: str, pages: Path, saved: Path, resumed: bool) -> tuple[
     return losses, again == losses[SAVED_AT:]
 
 
+def descent(sizes: dict[str, int], data: int, rule: str, pages: Path) -> list[tuple[float, float]]:
+    """(loss, gradient norm) of steps of gradient descent: in the backward ("lomo"), or by torch's SGD through ZeRO."""
+    import torch
+    from layouts import Case, built, objective, shares
+
+    from parallel.engine import Engine
+    from parallel.options import EngineOptions
+    from parallel.topology import start, stop
+    from train.config import OptimConfig
+    from train.optimizer import optimizer_of, parameter_groups
+
+    case = Case(sizes, data=data)
+    start(case.topology(), seed=0)
+    module = built(case)
+    make = optimizer_of(OptimConfig(name="lomo", lr=0.02)) if rule == "lomo" else lambda own: torch.optim.SGD(own, lr=0.02)
+    engine = Engine(module, parameter_groups(module, 0.1), make, objective(), case.topology(), EngineOptions(clip=0.0))
+    outputs = [engine.train_step(own) for own in shares(pages, case)[:STEPS]]
+    engine.close()
+    stop()
+    return [(output.loss, output.grad_norm) for output in outputs]
+
+
 def engine_of(case: Any, rule: str, seed: int) -> Any:
     """As a stage makes it."""
     from layouts import built, objective

@@ -22,6 +22,7 @@ SETTINGS = {
     "schedule_free": OptimConfig(name="schedule_free", lr=2e-3, betas=[0.9, 0.95], eps=1e-4),
     "adamw_8bit": OptimConfig(name="adamw_8bit", lr=2e-3, eps=1e-4),
     "lion_8bit": OptimConfig(name="lion_8bit", lr=3e-4),
+    "lomo": OptimConfig(name="lomo", lr=3e-2),
 }
 DECAY = 0.1
 
@@ -115,6 +116,8 @@ def oracle(config: OptimConfig, units: Units) -> list[torch.optim.Optimizer]:
     plain = groups(units, None)
     if config.name == "adamw":
         return [torch.optim.AdamW(plain, betas=betas, eps=eps)]
+    if config.name == "lomo":
+        return [torch.optim.SGD(plain)]
     if config.name == "lion":
         return [bitsandbytes.optim.Lion(plain, betas=betas)]
     if config.name == "schedule_free":
@@ -157,7 +160,8 @@ def reference(config: OptimConfig, steps: int, world: int) -> tuple[list[float],
         loss = tiny.objective(module, batch, batch.weights()).loss
         module.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(module.parameters(), tiny.CLIP)
+        if config.name != "lomo":
+            torch.nn.utils.clip_grad_norm_(module.parameters(), tiny.CLIP)
         units.take_gradients()
         for optimizer in optimizers:
             optimizer.step()

@@ -9,6 +9,7 @@ CASES = [
     *[(name, 1, "fp32") for name in ("adamw", "lion", "lion_8bit", *WHOLE)],
     *[(name, 2, "fp32") for name in ("muon", "galore", "adamw_8bit", "schedule_free")],
     ("lion", 3, "fp32"),
+    ("lomo", 1, "fp32"),
     *[(name, 1, "bf16") for name in ("muon", "adafactor", "schedule_free")],
 ]
 
@@ -26,7 +27,7 @@ def engine_of(case: tuple[str, int, str], seed: int) -> Any:
     config = oracles.SETTINGS[name]
     module = tiny.build(seed=seed)
     groups = parameter_groups(module, oracles.DECAY, hidden_apart=name in ("muon", "galore"))
-    options = EngineOptions(zero, precision, tiny.CLIP)
+    options = EngineOptions(zero, precision, 0.0 if name == "lomo" else tiny.CLIP)
     return Engine(module, groups, optimizer_of(config), tiny.objective, Topology(data=environment()[1]), options)
 
 
@@ -41,7 +42,7 @@ def steps_of(engine: Any, name: str, first: int, last: int) -> list[tuple[float,
     found = []
     for step in range(first, last):
         engine.set_learning_rate(oracles.rate(oracles.SETTINGS[name], step))
-        output = engine.train_step(tiny.share(step, rank, world, 2))
+        output = engine.train_step(tiny.share(step, rank, world, 1 if name == "lomo" else 2))
         found.append((output.loss, output.grad_norm))
     return found
 
@@ -81,6 +82,38 @@ def all_rules(folder: Path) -> dict[str, Any]:
         }  # fmt: skip
     stop()
     return found
+
+
+def poisoned_and_counted() -> dict[str, Any]:
+    """LOMO's steps where one rank's loss is not finite, and where there are two micro-batches."""
+    import tiny_decoder as tiny
+    import torch
+
+    from parallel.errors import ParallelError
+    from parallel.topology import Topology, environment, start, stop
+
+    rank, world, _ = environment()
+    start(Topology(data=world), seed=1)
+    engine = engine_of(("lomo", 1, "fp32"), seed=0)
+    clean, before = engine._objective, tiny.weights_of(engine.module)
+
+    def spoiled(module: Any, batch: Any, normalizers: Any) -> Any:
+        output = clean(module, batch, normalizers)
+        output.loss = output.loss + (torch.nan if rank == 1 else 0.0)
+        return output
+
+    engine._objective = spoiled
+    skipped = engine.train_step(tiny.share(0, rank, world, 1)).skipped
+    same = all(torch.equal(value, before[key]) for key, value in tiny.weights_of(engine.module).items())
+    engine._objective = clean
+    after = steps_of(engine, "lomo", 0, 1)
+    gradients = [param for param in engine.module.parameters() if param.grad is not None]
+    try:
+        engine.train_step(tiny.share(0, rank, world, 2))
+    except ParallelError as error:
+        told = str(error)
+    stop()
+    return {"skipped": skipped, "same": same, "after": after, "gradients": len(gradients), "told": told}
 
 
 def on_one(folder: Path) -> dict[str, Any]:

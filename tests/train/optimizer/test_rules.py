@@ -8,7 +8,7 @@ import tiny_decoder as tiny
 from ranks import launch
 
 from tests.train.optimizer import oracles
-from tests.train.optimizer.rule_ranks import CASES, SAVED_AT, STEPS, all_rules, on_one
+from tests.train.optimizer.rule_ranks import CASES, SAVED_AT, STEPS, all_rules, on_one, poisoned_and_counted
 
 NAMES = ["-".join(map(str, case)) for case in CASES]
 # How far the weights may end from the reference's, as a part of the way they went. Sums of gradients in another order round
@@ -80,6 +80,14 @@ def test_two_ranks_checkpoints_are_read_by_one_but_for_states_of_8_bits(found, f
             assert [loss for loss, _ in alone[name]] == pytest.approx(expected, rel=1e-5 if case[2] == "fp32" else 2e-2), name
     assert len(alone) > 5
     assert "another optimizer (muon; this run's is lion)" in alone["another rule"]
+
+
+def test_a_step_in_the_backward_leaves_no_gradients_is_skipped_whole_and_refuses_to_add_up(found):
+    for result in launch(poisoned_and_counted, 2):
+        assert result["skipped"] and result["same"]
+        assert result["after"] == found[2][0]["lomo-1-fp32"]["through"][:1]
+        assert result["gradients"] == 0
+        assert "cannot add up micro-batches: choose data.global_batch = " in result["told"]
 
 
 def test_states_take_the_memory_that_they_are_chosen_for(found):
