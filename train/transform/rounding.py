@@ -9,20 +9,27 @@ max|w| / ((2^b - 1) / 2), zero is 0. Otherwise both are of the least and the lar
 Shapes: R rows, K inputs, G groups of a row. Integers of any width are held as int8.
 """
 
+import logging
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torchao.quantization.quant_primitives import (
-    MappingType,
-    _choose_scale_float8,
-    _dequantize_affine_float8,
-    _fake_quantize_affine,
-    _quantize_affine_float8,
-    choose_qparams_affine_with_min_max,
-    dequantize_affine,
-    quantize_affine,
-)
+
+heard = logging.root.manager.disable
+logging.disable(logging.WARNING)  # torchao tells of kernels for other machines and Pythons
+try:
+    from torchao.quantization.quant_primitives import (
+        MappingType,
+        _choose_scale_float8,
+        _dequantize_affine_float8,
+        _fake_quantize_affine,
+        _quantize_affine_float8,
+        choose_qparams_affine_with_min_max,
+        dequantize_affine,
+        quantize_affine,
+    )
+finally:
+    logging.disable(heard)
 
 FLOAT8 = torch.float8_e4m3fn
 
