@@ -166,6 +166,9 @@ def test_quantized_weights_are_refused(tmp_path: Path) -> None:
     [
         ({"decoder": {"tied_embeddings": True}}, "tied_embeddings=true"),
         ({"decoder": {"shared_experts": 0}}, "shared_experts=0"),
+        ({"decoder": {"head_width": 10}}, "model.decoder.head_width=10: in the release, heads share out the width"),
+        ({"encoder": {"window_head_width": 8}}, "window_head_width=8"),
+        ({"decoder": {"ffn_rank": 10}}, "model.decoder.ffn_rank=10: in the release, matrices are whole"),
         ({"encoder": {"kind": "mean_pool"}}, "kind=mean_pool"),
     ],
 )

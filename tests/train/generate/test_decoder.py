@@ -17,6 +17,8 @@ MODELS: dict[str, dict] = {
     "tied embeddings": {"tied_embeddings": True},
     "many experts": {"experts": 16, "experts_per_token": 3},
     "large experts": {"width": 128, "expert_ffn": 256, "experts": 6, "layers": 2},
+    "factored matrices": {"attention_rank": 10, "ffn_rank": 13, "strength": 2.0},  # of each factor
+    "heads of a width of their own": {"heads": 3, "head_width": 10},
     "odd widths": {"heads": 3, "width": 36, "ffn": 30, "expert_ffn": 12, "vocab_size": 275},
 }
 
