@@ -24,6 +24,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.tuned_layers import Tuned, of_peft, ours, shapes_of
+from parallel import cpu_settings
 
 TARGETS = {"dora / lora": 1.1, "dora / peft's dora": 0.6}  # seconds of the one over those of the other, at most
 UNCOUNTED = 2  # first rounds
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", category=UserWarning)
+    cpu_settings.apply()  # for all four
     found = [
         one(options, *case)
         for case in itertools.product(options.models, options.precisions, options.tokens, options.accumulate)

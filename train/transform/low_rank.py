@@ -30,6 +30,7 @@ from megatron.core.tensor_parallel import (
 
 from parallel.layers import Site, WeightTransform, shared_by_ranks
 from parallel.layers.transform import Multiply
+from train.transform.stretched import Stretched
 
 SMALLEST = 1e-12  # squared norm of a row: one of zeros stays zero
 
@@ -94,14 +95,14 @@ class LowRank(WeightTransform):
         if self.site.kind != "linear":
             return multiply(x, self(weight))
         read = F.dropout(x, self.factors.dropout) if self.factors.dropout and self.training else x
-        added = F.linear(self._inner(read), self._spread(self.b).to(x.dtype) * self.factors.scale)
-        if not self.factors.magnitude:
-            return multiply(x, weight).add_(added)
-        stretch = self.stretch(weight).to(x.dtype)
-        if read is x:
-            return multiply(x, weight).add_(added) * stretch
+        inner, b = self._inner(read), self._spread(self.b).to(x.dtype) * self.factors.scale
+        stretch = self.stretch(weight) if self.factors.magnitude else None
+        if read is x or stretch is None:
+            added_up = self.site.split == "inputs" and self.site.ranks > 1  # over ranks, in place
+            return Stretched.apply(multiply(x, weight), inner, b, stretch, added_up)
         # As peft does: what the factors do not read is also left out of what stretching adds to W x.
-        return multiply(x, weight) + (stretch - 1) * multiply(read, weight) + stretch * added
+        stretch = stretch.to(x.dtype)
+        return multiply(x, weight) + (stretch - 1) * multiply(read, weight) + stretch * F.linear(inner, b)
 
     def _inner(self, x: torch.Tensor) -> torch.Tensor:
         """A x, [..., R]: whole and for all positions where this rank's outputs need it, else of this rank's inputs."""
