@@ -10,7 +10,9 @@ def decoder_head_width(decoder: DecoderConfig) -> int:
 
 def encoder_head_width(encoder: EncoderConfig, branch: str) -> int:
     """Of the encoder's "window" or "global" branch."""
-    return getattr(encoder, f"{branch}_head_width") or encoder_width(encoder, branch) // getattr(encoder, f"{branch}_heads")
+    return getattr(encoder, f"{branch}_head_width") or encoder_width(encoder, branch) // getattr(
+        encoder, f"{branch}_heads"
+    )
 
 
 def encoder_width(encoder: EncoderConfig, branch: str) -> int:

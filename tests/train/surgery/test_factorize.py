@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 import torch
 
-from tests.train.model.small_model import small_model
+from tests.train.model.small_model import IMAGE_TOKEN, small_model
 from tests.train.surgery.small import apart, outputs, random_weights
 from train.surgery.calibration import look
 from train.surgery.config import FactorizeConfig
 from train.surgery.factorize import FACTORED, factorize, factors
 from train.surgery.weights import module_of
+from train.targets import targets_of
+from train.transform.sites import sites
 
 pytestmark = pytest.mark.usefixtures("one_process")
 
@@ -106,3 +108,15 @@ def test_pages_make_the_outputs_of_a_models_matrices_nearer(peers: Any) -> None:
         wide, narrow = factors(weights[key], 8, known)
         errors[name] = (inputs @ (weights[key] - wide @ narrow).t()).square().sum().item()
     assert errors["pages"] < errors["weights"]
+
+
+def test_both_factors_may_carry_transforms() -> None:
+    """LoRA and quantization find them by the names and sizes that they are told (train/targets.py)."""
+    model = small_model()
+    found, after = factorize(random_weights(model), model, FactorizeConfig(attention=10, ffn=14), {})
+    there = sites(module_of(after, found, IMAGE_TOKEN))
+    factors_named = [target for target in targets_of(after) if target.name.endswith((".narrow", ".wide"))]
+    assert len(factors_named) == 2 * (3 * 2 + 2 + 2 * 2)
+    for target in factors_named:
+        assert there[target.name].whole_shape == (target.outputs, target.inputs)
+        assert (there[target.name].split or "") == target.split
