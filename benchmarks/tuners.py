@@ -1,9 +1,9 @@
 """What each way to fine-tune trains, keeps and costs, and how far it comes on the same task in the same steps.
 
 A base learns Austen's prose, a page of noise before each passage; the tuners then meet the same prose in capitals, which it never
-saw. They follow each other round by round, each from the base's weights, so that a machine that grows slower or faster meanwhile
-does so for all. "kept" is what a forward keeps for backward, "state" gradients and the optimizer's tensors; loss is that of held-out
-passages in capitals, in nats a byte, before and after.
+saw. They follow each other round by round, each from the base's weights. "state" are gradients and the optimizer's tensors, "kept"
+is what a forward keeps for backward. A step's time is that of the processor, which others on the machine disturb least; with
+OMP_NUM_THREADS=1 and nobody else it is the time on the clock. Losses are of held-out passages in capitals, in nats a byte.
 
     OMP_NUM_THREADS=1 python -m benchmarks.tuners                        # model tiny, 16 rows a step
     python -m benchmarks.tuners --tunes lora adapter --steps 200
@@ -85,9 +85,9 @@ def tuned(options: argparse.Namespace, tune: str, base: dict[str, torch.Tensor])
     before, kept, seconds = held_out_loss(model, config), kept_bytes(model, config), []
     for step in range(options.steps):
         one = batch(step, config, capitals=True)
-        started = time.perf_counter()
+        started = time.process_time()
         engine.train_step([one])
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
     tensors = (value for state in engine.optimizer.state.values() for value in state.values() if torch.is_tensor(value))
     state = 4 * moving + sum(value.numel() * value.element_size() for value in tensors)
     engine.close()
