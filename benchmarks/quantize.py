@@ -11,7 +11,7 @@ read. Scales: one for each output at 8 bits, for groups of 32 inputs below. Ever
 
 import argparse
 import json
-import subprocess
+import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -130,8 +130,13 @@ def table(found: dict[str, dict[str, float]], widths: Sequence[str]) -> str:
 
 
 def start(module: str, *options: Any) -> None:
-    """Runs one of our commands. Raises CalledProcessError where it fails."""
-    subprocess.run([sys.executable, "-m", module, *map(str, options)], check=True)
+    """Runs one of our commands in this process, which has everything loaded. Raises SystemExit where it fails."""
+    sys.argv = [module, *map(str, options)]
+    try:
+        runpy.run_module(module, run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            raise
 
 
 if __name__ == "__main__":
