@@ -30,11 +30,11 @@ class SizesConfig:
     shared_experts: int | None = None  # of `expert_ffn` features each
     experts_per_token: int | None = None  # null: as many times more as experts, when they grow
     window_depth: int | None = None  # blocks of the encoder's windowed branch
-    window_heads: int | None = None
-    window_mlp: int | None = None
+    window_heads: int | None = None  # of each block
+    window_mlp: int | None = None  # hidden features of each block
     global_depth: int | None = None  # blocks of the encoder's global branch
-    global_heads: int | None = None
-    global_mlp: int | None = None
+    global_heads: int | None = None  # of each block
+    global_mlp: int | None = None  # hidden features of each block
 
 
 @dataclass
@@ -42,7 +42,7 @@ class UpcycleConfig:
     """Experts from dense feed-forwards (arXiv 2212.05055, 2410.07524)."""
 
     experts: int | None = None  # made of each dense feed-forward; null for none
-    experts_per_token: int = 2
+    experts_per_token: int = 2  # that a token chooses
     expert_ffn: int | None = None  # features of one, a divisor of the dense layers'; null: as many as those
     dense_layers: int = 0  # first layers that stay dense
 

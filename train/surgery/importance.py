@@ -30,7 +30,7 @@ STACKS = {"layers": ("heads", "ffn", "shared", "experts"), "window_depth": ("win
 
 @dataclass
 class Importance:
-    """Scores, the larger the more a unit matters; zero for what does nothing.
+    """Scores, the larger the more a unit matters; zero for one of which nothing is read.
 
     units: kind → layer → [units], or [experts, units] for "expert_ffn". layers: "layers", "window_depth" or "global_depth" →
     [layers]. width: [features of the decoder's width]. power: key of a norm → mean square of each feature that it reads;
