@@ -317,8 +317,8 @@ class StepConfig:
 
 @dataclass
 class RecipeConfig:
-    """An ordered chain of steps; a step that is not "build", "evaluate" or "report" is a stage and has an
-    entry in `stages`.
+    """An ordered chain of steps; a step that is not "build", "merge", "export", "compare", "evaluate" or "report" is a stage
+    and has an entry in `stages`.
     """
 
     name: str = "???"
@@ -326,7 +326,11 @@ class RecipeConfig:
     steps: list[str] = field(default_factory=lambda: ["build", "encoder", "pretrain", "evaluate", "report"])
     build: StepConfig = field(default_factory=StepConfig)  # overrides of python -m data_pipeline.build
     stages: dict[str, StepConfig] = field(default_factory=dict)  # overrides of python -m train
+    merge: StepConfig = field(default_factory=StepConfig)  # overrides of python -m train.adapt.export
+    export: StepConfig = field(default_factory=StepConfig)  # overrides of python -m train.quantize
+    compare: StepConfig = field(default_factory=StepConfig)  # overrides of python -m train.evaluate, of every stage
     evaluate: StepConfig = field(default_factory=StepConfig)  # overrides of python -m train.evaluate
+    later_steps: int = 0  # of each stage after the model reads, in recipes that have some
     common: list[str] = field(default_factory=list)  # your overrides of every stage
     processes: str = "1"  # data-parallel processes on this machine, or "auto"
     restart: bool = False  # do again the steps whose settings changed since they ran, and those after them

@@ -20,8 +20,10 @@ from train.launch.launcher import launch
 from train.launch.peers import ending_with_lost_peers
 from train.launch.signals import StopFlag
 from train.layout import topology_of
-from train.recipe.plan import Step, folder_of, plan, process_count
+from train.recipe.apart import run_apart
+from train.recipe.plan import folder_of, plan, process_count
 from train.recipe.state import Ledger
+from train.recipe.step import Step
 
 DESCRIPTION = """Runs a chain of steps: builds pages, trains stage after stage, evaluates, and writes a report.
 The same command again skips finished steps and resumes the interrupted one."""
@@ -83,7 +85,7 @@ class _Recipe:
 
     def _run_step(self, step: Step, afresh: bool) -> bool:
         """One step from start to end; False when a signal stopped it."""
-        if step.name != "report":
+        if step.name != "report" and not step.command:
             self._join(step)
         if afresh:
             self.ledger.forget(step)
@@ -109,6 +111,12 @@ class _Recipe:
             from train.evaluate.command import evaluate_run
 
             evaluate_run(step.config)
+        elif step.name == "compare":
+            from train.recipe.compare import compare_stages
+
+            compare_stages(
+                step, [other for other in self.steps if other.is_stage or other.name in ("merge", "export")]
+            )
         elif self.rank == 0:
             try:
                 self._alone(step, afresh)
@@ -125,6 +133,8 @@ class _Recipe:
 
             step.config.overwrite |= afresh
             build(step.config)
+        elif step.command:
+            run_apart(step)
         else:
             from train.report.write import write_report
 

@@ -7,58 +7,21 @@ and not after an hour.
 
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from conf.compose import Composer, compose
 from conf.errors import ConfigError
 from conf.rules import meant
 from data_pipeline.config import BuildConfig
 from data_pipeline.config import check as check_build
+from train.adapt.export.config import ExportConfig
 from train.config import Config, RecipeConfig
 from train.evaluate.config import EvaluateConfig
 from train.evaluate.config import check as check_evaluate
 from train.layout import topology_of
+from train.quantize.config import RoundConfig
+from train.recipe.step import FIXED, Step
 from train.validate import validate
-
-FIXED = ("build", "evaluate", "report")
-WITHOUT_EFFECT = {  # what a step may change between two calls without becoming another step
-    "run",
-    "logger",
-    "overrides",
-    "out",
-    "workers",
-    "overwrite",
-    "data.micro_batch",
-    "data.root",
-    "stage.keep_checkpoints",
-    "restart",
-}
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step: its name, its configuration, and the path where its results are."""
-
-    name: str
-    config: Any
-    output: Path
-
-    @property
-    def is_stage(self) -> bool:
-        """Whether this step trains."""
-        return self.name not in FIXED
-
-    def settings(self) -> dict[str, Any]:
-        """The values that decide this step's result: dotted name → value."""
-        flat = _flatten(asdict(self.config)) if self.config is not None else {}
-        return {
-            name: value
-            for name, value in flat.items()
-            if not any(name == free or name.startswith(free + ".") for free in WITHOUT_EFFECT)
-        }
 
 
 def folder_of(recipe: RecipeConfig) -> Path:
@@ -82,7 +45,8 @@ def plan(recipe: RecipeConfig, world: int) -> list[Step]:
             raise ConfigError(
                 f"step {name}: {error}\n(overrides of this step: {_place(name)}=[OPTION=VALUE,...])"
             ) from error
-        checkpoints = step.output if step.is_stage else checkpoints
+        if step.is_stage or name == "merge":
+            checkpoints = step.output
         steps.append(step)
     layouts = {topology_of(step.config.parallel, world) for step in steps if step.is_stage}
     if len(layouts) > 1:
@@ -126,7 +90,35 @@ def _step(recipe: RecipeConfig, name: str, checkpoints: Path | None, world: int)
         return Step(name, evaluate, folder / "evaluation" / "metrics.json")
     if name == "report":
         return Step(name, None, folder / "report.html")
+    if name in ("merge", "export"):
+        return _made(recipe, name, checkpoints)
+    if name == "compare":
+        given = [f"checkpoint={_quoted(folder)}", f"out={_quoted(folder / 'stages')}"]
+        compare = compose(
+            "evaluate", EvaluateConfig, [*given, *recipe.compare.settings, *recipe.compare.overrides]
+        )
+        check_evaluate(compare)
+        return Step(name, compare, folder / "stages" / "stages.json")
     return _stage(recipe, name, checkpoints, world)
+
+
+def _made(recipe: RecipeConfig, name: str, checkpoints: Path | None) -> Step:
+    """What a command of its own makes of the last stage: a run without factors, or packed integers. Raises ConfigError where
+    there is no stage before it.
+    """
+    if checkpoints is None:
+        raise ConfigError(
+            f"there is no stage before it to {name}; put {name} after the stages in steps=[...]."
+        )
+    folder, own = folder_of(recipe), getattr(recipe, name)
+    target = folder / ("merged" if name == "merge" else "released")
+    given = [f"checkpoint={_quoted(checkpoints.parent)}", f"to={_quoted(target)}"]
+    given += ["merge=true"] if name == "merge" else ["form=released"]
+    overrides = [*given, *own.settings, *own.overrides]
+    if name == "merge":
+        merge = compose("export", ExportConfig, overrides)
+        return Step(name, merge, target / "checkpoints", ("train.adapt.export", *overrides))
+    return Step(name, compose("round", RoundConfig, overrides), target, ("train.quantize", *overrides))
 
 
 def _stage(recipe: RecipeConfig, name: str, checkpoints: Path | None, world: int) -> Step:
@@ -170,12 +162,3 @@ def _quoted(path: Path) -> str:
     """A path as one value in Hydra's grammar, whatever characters are in it."""
     text = str(path).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{text}'"
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat.update(
-            _flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-        )
-    return flat

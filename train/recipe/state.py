@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from conf.errors import ConfigError
-from train.recipe.plan import Step
+from train.recipe.step import Step
 from train.run_folder import read_json, write_json
 
 SHOWN = 5  # differences that a message lists
@@ -27,7 +27,9 @@ class Ledger:
             if isinstance(entry, dict) and "name" in entry
         }
         fresh = {step.name: {"name": step.name, "state": "waiting", "seconds": 0.0} for step in steps}
-        self.entries: dict[str, dict[str, Any]] = fresh | known  # steps that this call leaves out are kept, too
+        self.entries: dict[str, dict[str, Any]] = (
+            fresh | known
+        )  # steps that this call leaves out are kept, too
         self._started = 0.0
 
     def is_done(self, step: Step) -> bool:

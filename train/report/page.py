@@ -16,6 +16,7 @@ from train.report.learning import learning_figures
 from train.report.run import EVALUATION, Run
 from train.report.run_section import run_section
 from train.report.sections import forgetting_section, samples_section
+from train.report.stages import stages_section
 from train.report.summary import best_row
 from train.report.svg import short
 
@@ -43,6 +44,7 @@ def render(run: Run, summary: dict[str, Any]) -> str:
         _curve(run),
         kinds_section(run.evaluation or {}, run.folder / EVALUATION),
         samples_section(run.evaluation or {}, run.folder / EVALUATION),
+        stages_section(run),
         _learning(run),
         decomposition_section(run),
         run_section(run, summary),

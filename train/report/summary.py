@@ -7,6 +7,7 @@ from train.report.decomposition import decomposition_summaries
 from train.report.facts import git_revision, machine_kind, versions
 from train.report.kinds import kind_summaries
 from train.report.run import TAKES_OFF, Run
+from train.report.stages import stage_rows
 
 READS = 0.9  # precision from which the headline speaks of a ratio as read
 
@@ -28,6 +29,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "takes_off": run.takes_off(),
         "curve": evaluation.get("curve", []),
         "kinds": kind_summaries(evaluation),
+        "after_each_stage": stage_rows(run),
         "weight_decomposition": decomposition_summaries(run),
         "parameters": evaluation.get("parameters", status.get("parameters")),
         "tokens_per_second": sum(stage["tokens"] for stage in stages) / seconds if seconds else None,

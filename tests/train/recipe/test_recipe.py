@@ -11,8 +11,9 @@ import pytest
 from conf.compose import compose
 from conf.errors import ConfigError
 from train.config import RecipeConfig
-from train.recipe.plan import Step, plan, process_count
+from train.recipe.plan import plan, process_count
 from train.recipe.state import Ledger
+from train.recipe.step import Step
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALL = [
