@@ -26,7 +26,7 @@ class Variant:
 
 VARIANTS = {
     "groups": Variant({"bits": 4, "group": 4, "symmetric": False}),
-    "rows and activations": Variant({"bits": 8, "group": 0, "activation_bits": 8}),
+    "rows and activations": Variant({"bits": 4, "group": 0, "activation_bits": 8}),
     "learned rows": Variant({"bits": 4, "group": 0, "scales": "learned"}),
     "learned groups": Variant({"bits": 3, "group": 4, "scales": "learned"}),
     "wanda": Variant({"bits": 8, "group": 4, "symmetric": False}, {"kind": "wanda", "batches": 4}),
@@ -91,6 +91,30 @@ def resumed(variant: Variant, case: Case, pages: Path, saved: Path) -> dict[str,
         "history": [(output.loss, output.grad_norm) for output in outputs],
         "weights": layouts.pieces_of(module),
     }
+
+
+def row_layer(tensor: int) -> tuple[Any, Any]:
+    """(rounded inputs, used weight) of one layer that is split by inputs, this rank's parts; 4 bits, a scale for each row."""
+    import torch
+    from megatron.core import parallel_state
+
+    from parallel.layers import RowLinear
+    from parallel.topology import Topology, start, stop
+    from train.transform.quantize import FakeQuantize
+    from train.transform.rounding import Rounding
+
+    start(Topology.of_world(tensor, tensor), seed=0)
+    shape = layouts.built(Case({"tensor": tensor})).config
+    layer, generator = RowLinear(shape, 64, 24), torch.Generator().manual_seed(3)
+    (site,) = layer.sites()
+    weight, x = torch.randn(24, 64, generator=generator), torch.randn(5, 3, 64, generator=generator)
+    with torch.no_grad():
+        site.weight.copy_(site.part(weight, ("outputs", "inputs")))
+    rounding = FakeQuantize(site, Rounding(4), activations=True)
+    rank = parallel_state.get_tensor_model_parallel_rank()
+    found = rounding.inputs(x.chunk(tensor, -1)[rank]), rounding(site.weight)
+    stop()
+    return tuple(value.detach().numpy() for value in found)  # type: ignore[return-value]
 
 
 def play(

@@ -78,3 +78,9 @@ def test_masks_hold_half_of_every_row_at_zero(results):
     assert len(masks) > 20
     for key, kept in masks.items():
         assert (kept.sum(-1) == kept.shape[-1] / 2).all(), key
+
+
+def test_a_row_that_ranks_share_out_has_one_scale_to_the_last_bit():
+    (whole,), parts = launch(compressed_ranks.row_layer, 1, 1), launch(compressed_ranks.row_layer, 2, 2)
+    for value, *split in zip(whole, *parts, strict=True):
+        assert np.array_equal(np.concatenate(split, -1), value)

@@ -103,4 +103,4 @@ def _written(config: RoundConfig, working: Path) -> list[str]:
     loaded = load(config)
     found = rounded(config, loaded)
     write = write_run if config.form == "run" else write_packed
-    return write(working, Path(config.to), loaded, settings_of(config, loaded.run), found)
+    return write(working, config, loaded, found)

@@ -17,6 +17,7 @@ from train.targets import chosen
 from train.validate.files import checkpoints_in
 from train.validate.quantize import quantize_faults
 
+DTYPES = ("fp32", "bf16")
 METHODS = ("nearest", "awq", "gptq")
 FORMS = ("run", "released")
 
@@ -30,6 +31,7 @@ class RoundConfig:
     form: str = (
         "run"  # "run" (a run folder of rounded values) | "released" (packed integers, DeepSeek's names)
     )
+    dtype: str = "fp32"  # of what is not rounded, in a released folder: "fp32" | "bf16"
     method: str = "nearest"  # "nearest" | "awq" (arXiv 2306.00978, torchao's) | "gptq" (arXiv 2210.17323)
     quantize: QuantizeConfig = field(default_factory=QuantizeConfig)
     data: str | None = None  # shard set with pages for awq and gptq; null: those the run was trained on
@@ -52,6 +54,7 @@ def check(config: RoundConfig) -> None:
     """Refuses impossible values, a missing source, and a target that is in use."""
     faults = [
         *rules.one_of("form", config.form, FORMS),
+        *rules.one_of("dtype", config.dtype, DTYPES),
         *rules.one_of("method", config.method, METHODS),
         *rules.positive("", config, "pages batch_size rows"),
         *rules.unused_folder("to", Path(config.to)),

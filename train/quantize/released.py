@@ -2,7 +2,7 @@
 
 Of each matrix NAME.weight there are NAME.weight_packed (integers of `bits` bits, without gaps, in int32), NAME.weight_scale
 [outputs, groups], NAME.weight_shape, and where zeros are not zero NAME.weight_zero_point; of fp8, NAME.weight as e4m3 and its
-scale. config.json says so in `quantization_config`. Everything else is as `train.convert` writes it, in fp32.
+scale. config.json says so in `quantization_config`. Everything else is as `train.convert` writes it.
 
 transformers 5.23 reads the format, but not into this architecture: the loader that takes CLIP's fused query, key and value
 apart refuses packed tensors. compressed-tensors' own `decompress` gives the plain folder that it takes.
@@ -24,6 +24,7 @@ from train.convert.config import ConvertConfig
 from train.convert.exporting import write_released
 from train.convert.names import Entry, box_of, entries, theirs
 from train.convert.released import INDEX
+from train.quantize.config import RoundConfig, settings_of
 from train.quantize.grid import Rounded
 from train.quantize.write import write_run
 from train.transform.rounding import Scales
@@ -37,15 +38,13 @@ WEIGHT = ".weight"
 
 
 def write_packed(
-    working: Path, target: Path, loaded: "Loaded", settings: QuantizeConfig, found: Mapping[str, Rounded]
+    working: Path, config: RoundConfig, loaded: "Loaded", found: Mapping[str, Rounded]
 ) -> list[str]:
-    """Fills `working`, which becomes `target`; notes, the last one the result."""
-    run = working / "run"
-    write_run(run, target, loaded, settings, found)
-    notes = write_released(
-        ConvertConfig(**{"from": str(run), "to": str(target)}, dtype="fp32", shard_size=5.0, model_type=None),
-        working,
-    )[:-1]
+    """Fills `working`, which becomes `config.to`; notes, the last one the result."""
+    settings, run = settings_of(config, loaded.run), working / "run"
+    write_run(run, config, loaded, found)
+    given = {"from": str(run), "to": config.to, "dtype": config.dtype, "shard_size": 5.0, "model_type": None}
+    notes = write_released(ConvertConfig(**given), working)[:-1]
     shutil.rmtree(run)
     packed = dict(_packed(loaded, settings, found))
     before = _bytes(working)
@@ -62,8 +61,8 @@ def write_packed(
     share = 100 * after / before
     return [
         *notes,
-        f"{target}: {len(packed)} of {len(packed) + len(places) - _count(packed)} tensors packed, {after / 1e6:.2f} MB, "
-        f"{share:.0f} % of the {before / 1e6:.2f} MB in fp32 ({2 * share:.0f} % of bf16's)",
+        f"{config.to}: {len(packed)} of {len(packed) + len(places) - _count(packed)} tensors packed, {after / 1e6:.2f} MB, "
+        f"{share:.0f} % of the {before / 1e6:.2f} MB in {config.dtype}",
     ]
 
 
@@ -93,7 +92,9 @@ def _whole(described: Sharded, tensor: torch.Tensor) -> tuple[str, torch.Tensor]
     whole = tensor.new_empty(pieces[0].shape)
     for piece in pieces:
         own = piece.view()
-        whole[tuple(slice(start, start + size) for start, size in zip(piece.offset, own.shape, strict=True))] = own
+        whole[
+            tuple(slice(start, start + size) for start, size in zip(piece.offset, own.shape, strict=True))
+        ] = own
     return pieces[0].key, whole
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from train.config import QuantizeConfig
+from train.quantize.config import RoundConfig, settings_of
 from train.quantize.grid import Rounded
 from train.run_folder import write_text
 from train.surgery import weights as files
@@ -18,9 +19,10 @@ FACTS = "rounding.json"  # in the run's folder: how its weights were rounded
 
 
 def write_run(
-    working: Path, target: Path, loaded: "Loaded", settings: QuantizeConfig, found: Mapping[str, Rounded]
+    working: Path, config: RoundConfig, loaded: "Loaded", found: Mapping[str, Rounded]
 ) -> list[str]:
-    """Fills `working`, which becomes the run `target`; notes, the last one the result."""
+    """Fills `working`, which becomes the run `config.to`; notes, the last one the result."""
+    settings, target = settings_of(config, loaded.run), Path(config.to)
     stored = files.Stored(loaded.checkpoint, {}, files.carried_in(loaded.checkpoint))
     files.write(working, target, stored, files.weights_of(loaded.model), loaded.run, loaded.run.model)
     write_text(

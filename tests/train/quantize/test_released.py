@@ -65,13 +65,13 @@ def trained(folder: Path, quantize: QuantizeConfig) -> torch.nn.Module:
     return module
 
 
-def packed(run: Path, target: Path) -> list[str]:
+def packed(run: Path, target: Path, dtype: str = "fp32") -> list[str]:
     """The released folder; the notes."""
-    config = RoundConfig(checkpoint=str(run), to=str(target), form="released")
+    config = RoundConfig(checkpoint=str(run), to=str(target), form="released", dtype=dtype)
     loaded = load(config)
     found = rounded(config, loaded)
     target.mkdir()
-    return write_packed(target, target, loaded, loaded.run.quantize, found)
+    return write_packed(target, config, loaded, found)
 
 
 def unpacked(source: Path, target: Path) -> Path:
@@ -106,13 +106,14 @@ def test_packed_integers_are_the_model_that_was_trained(tmp_path: Path, name: st
 
 def test_integers_take_the_room_that_they_need(tmp_path: Path) -> None:
     trained(tmp_path / "run", SCHEMES["int4 in groups"])
-    notes = packed(tmp_path / "run", tmp_path / "released")
+    notes = packed(tmp_path / "run", tmp_path / "released", "bf16")
     tensors = read(tmp_path / "released")
     name = "model.layers.1.mlp.experts.3.down_proj"
     outputs, inputs = size().decoder.width, size().decoder.expert_ffn
     assert f"{name}.weight" not in tensors
     assert tensors[f"{name}.weight_packed"].shape == (outputs, inputs // 8)
     assert tensors[f"{name}.weight_scale"].shape == (outputs, inputs // 16)
+    assert tensors["lm_head.weight"].dtype == torch.bfloat16
     config = json.loads((tmp_path / "released" / "config.json").read_text())["quantization_config"]
     assert config["config_groups"]["group_0"]["weights"]["group_size"] == 16
     assert "lm_head" in config["ignore"] and not any("experts" in layer for layer in config["ignore"])
