@@ -3,9 +3,10 @@
     OMP_NUM_THREADS=1 python -m benchmarks.distill --out runs/distill --jobs 2
 
 The pages: novels, 12 bytes a page of 64 pixels. The teacher learns to read them in 4 vision tokens, until it has. Every student
-begins with the teacher's weights, sees a page in one vision token (32 pixels), and differs from the other of its seed in nothing
-but the teacher: `distill=logits` against none. What is compared is held-out cross-entropy, accuracy and image gain after the last
-step, as `metrics.jsonl` has them. Writes distill.json and distill.png; the same command goes on with what is missing.
+begins with the teacher's weights, sees a page in one vision token (32 pixels), and differs from the others of its seed in nothing
+but the teacher: none (alone), its predictions (taught, `distill=logits`), and what it sees as well (`distill=features`). What is
+compared is held-out cross-entropy, accuracy and image gain after the last step, as `metrics.jsonl` has them. Writes distill.json
+and distill.png; the same command goes on with what is missing.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 FIGURES = ("cross_entropy", "accuracy", "image_gain")
-KINDS = {"alone": "distill=none", "taught": "distill=logits"}
+KINDS = {"alone": "distill=none", "taught": "distill=logits", "features": "distill=features"}
 SOURCE = "ratio-3"
 
 
@@ -78,8 +79,8 @@ def teacher(asked: argparse.Namespace) -> list[str]:
 
 
 def student(asked: argparse.Namespace, seed: int, kind: str) -> list[str]:
-    """The command that trains a student; both kinds read the same pages in the same order."""
-    taught = [f"distill.teacher={asked.out}/teacher", "distill.teacher_modes=['64']"] if kind == "taught" else []
+    """The command that trains a student; all kinds of a seed read the same pages in the same order."""
+    taught = [f"distill.teacher={asked.out}/teacher", "distill.teacher_modes=['64']"] if kind != "alone" else []
     return [
         *common(asked), "stage=distill", KINDS[kind], *taught, f"run.name={kind}-{seed}", f"seed={seed}", "data.modes=['32']",
         f"stage.start_from={asked.out}/teacher", f"stage.steps={asked.student_steps}", "optim.lr=2.0e-3", "optim.warmup_steps=20",
@@ -105,12 +106,14 @@ def last(run: Path) -> dict[str, float]:
 
 
 def summary(found: dict[str, dict[str, float]], seeds: int) -> dict[str, Any]:
-    """Of each figure: mean of each kind, and taught minus alone, seed by seed."""
+    """Of each figure: mean of each kind, and what each differs by from alone, seed by seed."""
     result = {}
     for name in FIGURES:
         of_kind = {kind: [found[f"{kind}-{seed}"][name] for seed in range(seeds)] for kind in KINDS}
         result[name] = {kind: sum(values) / seeds for kind, values in of_kind.items()} | {
-            "differences": [taught - alone for taught, alone in zip(of_kind["taught"], of_kind["alone"])]
+            f"{kind} − alone": [one - alone for one, alone in zip(values, of_kind["alone"])]
+            for kind, values in of_kind.items()
+            if kind != "alone"
         }
     return result
 
@@ -120,8 +123,12 @@ def table(result: dict[str, Any]) -> str:
     lines = ["| student of one vision token | " + " | ".join(FIGURES) + " |", "|---|" + "---|" * len(FIGURES)]
     for name, row in sorted(result["runs"].items()):
         lines.append(f"| {name} (step {row['step']:.0f}) | " + " | ".join(f"{row[figure]:.3f}" for figure in FIGURES) + " |")
-    differences = (", ".join(f"{value:+.3f}" for value in result["summary"][name]["differences"]) for name in FIGURES)
-    return "\n".join([*lines, "| taught − alone, by seed | " + " | ".join(differences) + " |"])
+    for kind in KINDS:
+        if kind != "alone":
+            found = (result["summary"][name][f"{kind} − alone"] for name in FIGURES)
+            told = [", ".join(f"{value:+.3f}" for value in values) for values in found]
+            lines.append(f"| {kind} − alone, by seed | " + " | ".join(told) + " |")
+    return "\n".join(lines)
 
 
 def draw(out: Path, seeds: int) -> None:
@@ -133,7 +140,7 @@ def draw(out: Path, seeds: int) -> None:
 
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4))
     for axis, name in zip(axes, FIGURES):
-        for kind, colour in zip(KINDS, ("tab:gray", "tab:blue")):
+        for kind, colour in zip(KINDS, ("tab:gray", "tab:blue", "tab:orange")):
             for seed in range(seeds):
                 rows = evaluations(out / f"{kind}-{seed}")
                 values = [row[f"{name}/{SOURCE}"] for row in rows]
@@ -143,7 +150,7 @@ def draw(out: Path, seeds: int) -> None:
         axis.set_xlabel("steps of the student, 32 pages each")
         axis.set_title(f"{name.replace('_', ' ')}, held out" + (", nats a token" if name == "cross_entropy" else ""))
     axes[0].legend()
-    figure.suptitle("Students that see a page in one vision token, with the teacher of four and without")
+    figure.suptitle("Students that see a page in one vision token: alone, with the predictions of a teacher of four, and with its features")
     figure.tight_layout()
     figure.savefig(out / "distill.png", dpi=130)
 
