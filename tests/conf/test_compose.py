@@ -14,7 +14,7 @@ from train.plan.config import PlanConfig
 MISTAKES = {
     "optim.lrr=1": "no option optim.lrr. Did you mean optim.lr",
     "lr=1": "no option lr. Did you mean optim.lr?",
-    "stage=pretrian": "Did you mean stage=pretrain? Choices: encoder, pretrain",
+    "stage=pretrian": "Did you mean stage=pretrain? Choices: distill, dora, encoder, pretrain, qat, tune",
     "+oops=1": "no option oops",
     "++oops=1": "no option oops",
     "+seed=1": "seed exists already. Write it without the +: seed=1",
@@ -94,7 +94,7 @@ def test_a_users_own_folder_adds_choices(tmp_path: Path) -> None:
     (tmp_path / "optim" / "mine.yaml").write_text("lr: 0.5\n")
     composer = Composer("config", Config, tmp_path)
     assert composer.build(["optim=mine"]).optim.lr == 0.5
-    with pytest.raises(ConfigError, match=r"Choices: adamw, mine, paper"):
+    with pytest.raises(ConfigError, match=r"Choices: adafactor, adamw, adamw_8bit, galore, lion, lion_8bit, lomo, mine, muon, paper, schedule_free"):
         composer.build(["optim=main_"])
 
 
