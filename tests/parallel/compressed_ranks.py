@@ -120,11 +120,12 @@ def row_layer(tensor: int) -> tuple[Any, Any]:
 def play(
     jobs: list[tuple[str, str, str]], ports: list[int], pages: str, initial: str, saved: str
 ) -> dict[Any, dict[str, Any]]:
-    """All jobs of one launch: (variant, case, the case whose checkpoint it goes on from, or "")."""
+    """All jobs of one launch, (variant, case, the case whose checkpoint it goes on from, or ""), and `row_layer`."""
     from parallel.topology import start, stop
 
-    results = {}
-    for port, (name, layout, before) in zip(ports, jobs):
+    os.environ["MASTER_PORT"] = str(ports[0])
+    results: dict[Any, Any] = {"row layer": row_layer(int(os.environ["WORLD_SIZE"]))}
+    for port, (name, layout, before) in zip(ports[1:], jobs, strict=True):
         variant, case = VARIANTS[name], CASES[layout]
         os.environ["MASTER_PORT"] = str(port)
         start(case.topology(), seed=0, timeout_seconds=60)

@@ -43,8 +43,10 @@ def results(tmp_path_factory):
     found = {}
     for jobs, world in ((alone, 1), ([*several, *RESUMED], 2)):
         paths = [str(folder / name) for name in ("pages", "initial", "saved")]
-        ranks = launch(compressed_ranks.play, world, jobs, free_ports(len(jobs)), *paths, timeout=500)
-        found |= {job: [rank[job] for rank in ranks] for job in ranks[0]}
+        ranks = launch(compressed_ranks.play, world, jobs, free_ports(len(jobs) + 1), *paths, timeout=500)
+        found |= {
+            (job, world) if job == "row layer" else job: [rank[job] for rank in ranks] for job in ranks[0]
+        }
     return found
 
 
@@ -80,7 +82,7 @@ def test_masks_hold_half_of_every_row_at_zero(results):
         assert (kept.sum(-1) == kept.shape[-1] / 2).all(), key
 
 
-def test_a_row_that_ranks_share_out_has_one_scale_to_the_last_bit():
-    (whole,), parts = launch(compressed_ranks.row_layer, 1, 1), launch(compressed_ranks.row_layer, 2, 2)
+def test_a_row_that_ranks_share_out_has_one_scale_to_the_last_bit(results):
+    (whole,), parts = results["row layer", 1], results["row layer", 2]
     for value, *split in zip(whole, *parts, strict=True):
         assert np.array_equal(np.concatenate(split, -1), value)
