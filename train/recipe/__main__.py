@@ -185,8 +185,8 @@ class _Recipe:
         dist.barrier()
 
     def _clear(self, step: Step) -> None:
-        """Removes what an earlier run of a stage left, which would be resumed otherwise."""
-        if step.is_stage and self.rank == 0:
+        """Removes what an earlier run of a stage left, which would be resumed otherwise, and what was measured of it."""
+        if (step.is_stage or step.name == "compare") and self.rank == 0:
             shutil.rmtree(step.output.parent, ignore_errors=True)
         self._wait_for_all()
 

@@ -17,9 +17,10 @@ from train.recipe.step import Step
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALL = [
-    "build.overrides=[corpus.pages=32,corpus.held_out_pages=8,corpus.held_out_random_pages=8,corpus.ratios=[4]]",
+    "build.overrides=[corpus.pages=32,corpus.held_out_pages=8,corpus.held_out_random_pages=8]",
     "common=[stage.steps=4,optim.warmup_steps=1,stage.evaluate_every=2,stage.evaluation_pages=4,data.micro_batch=4,"
-    "data.global_batch=4,~data.train.ratio-8,~data.held_out.ratio-8,~data.floor.ratio-8,stage.curriculum.levels=[]]",
+    "data.global_batch=4,stage.curriculum.levels=[],stage.weight_decomposition.every=2]",
+    "compare.overrides=[pages=2]",
     "evaluate.overrides=[pages=2]",
 ]
 
@@ -35,12 +36,19 @@ def steps(*overrides: str, world: int = 1) -> dict[str, Step]:
 def test_each_step_gets_what_the_one_before_it_made(tmp_path: Path) -> None:
     found = steps(f"directory={tmp_path}", 'name="it\'s"')
     folder = tmp_path / "it's"
-    assert list(found) == ["build", "encoder", "pretrain", "evaluate", "report"]
+    assert list(found) == [
+        "build", "encoder", "pretrain", "qat", "distill", "dora", "merge", "export", "compare", "evaluate", "report",
+    ]  # fmt: skip
     assert found["build"].output == folder / "pages"
     assert found["encoder"].config.data.train["ratio-4"].path == f"{folder}/pages/train/ratio-4"
     assert found["encoder"].config.stage.start_from is None
     assert found["pretrain"].config.stage.start_from == str(folder / "encoder" / "checkpoints")
-    assert found["evaluate"].config.checkpoint == str(folder / "pretrain")
+    assert found["qat"].config.stage.start_from == str(folder / "pretrain" / "checkpoints")
+    assert found["distill"].config.distill.teacher == str(folder / "pretrain")
+    assert found["dora"].config.quantize.bits == 4, "what is merged is what was trained"
+    assert found["merge"].config.checkpoint == str(folder / "dora") and found["merge"].config.merge
+    assert found["export"].config.checkpoint == str(folder / "merged")
+    assert found["evaluate"].config.checkpoint == str(folder / "merged")
     assert found["report"].output == folder / "report.html"
 
 
@@ -63,7 +71,7 @@ def test_a_recipe_for_one_process_runs_on_several() -> None:
         (["steps=[build,build]"], "named twice"),
         (
             ["common=[optim.lrr=1]"],
-            "step encoder: optim.lrr=1: there is no option optim.lrr. Did you mean optim.lr?",
+            "step encoder: optim.lrr=1: there is no option optim.lrr. Did you mean optim.lr",
         ),
         (["stages.pretrain.overrides=[seed=-1]"], "overrides of this step: stages.pretrain.overrides="),
         (["build.overrides=[corpus.pages=-1]"], "step build: corpus.pages="),
@@ -114,7 +122,7 @@ def test_changed_settings_are_told_and_restart_does_the_rest_again(tmp_path: Pat
     changed, planned = ledger_of(tmp_path, "stages.pretrain.overrides=[optim.lr=7e-3]")
     with pytest.raises(ConfigError, match=r"(?s)step pretrain.*optim\.lr: 0\.\d+ → 0\.007.*restart=true"):
         changed.check(planned, restart=False)
-    assert [step.name for step in changed.check(planned, restart=True)] == ["pretrain", "evaluate", "report"]
+    assert [step.name for step in changed.check(planned, restart=True)] == [step.name for step in planned[2:]]
     same, planned = ledger_of(
         tmp_path, "common=[logger.console_every=1,stage.keep_checkpoints=9]", "build.overrides=[workers=1]"
     )
@@ -144,9 +152,16 @@ def test_a_recipe_runs_to_its_report_skips_what_is_done_and_refuses_other_settin
     assert (folder / "report.html").stat().st_size > 1000
     state = {entry["name"]: entry for entry in json.loads((folder / "recipe.json").read_text())["steps"]}
     assert {entry["state"] for entry in state.values()} == {"done"}
+    found = json.loads((folder / "report.json").read_text())["after_each_stage"]
+    assert [row["name"] for row in found] == ["encoder", "pretrain", "qat", "distill", "dora", "merge", "export"]
+    by_name = {row["name"]: row for row in found}
+    assert by_name["merge"]["sources"] == by_name["dora"]["sources"], "merging changes nothing"
+    assert by_name["qat"]["megabytes"] < 0.7 * by_name["pretrain"]["megabytes"]
+    page = (folder / "report.html").read_text()
+    assert "What each stage did" in page and "How weights moved" in page
     second = call()
     assert second.returncode == 0, second.stderr
-    assert second.stdout.count("done before") == 4
+    assert second.stdout.count("done before") == 10
     other = call("stages.encoder.overrides=[optim.lr=9e-3]")
     assert other.returncode == 2
     assert "optim.lr: " in other.stderr
@@ -159,3 +174,14 @@ def test_a_build_that_fails_is_one_message_from_all_processes(tmp_path: Path) ->
     ran = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=120)
     assert ran.returncode == 2
     assert ran.stderr.count("\n") == 1 and "corpus.page.font_dirs=/nowhere" in ran.stderr
+
+
+def test_a_recipe_that_merges_before_it_trains_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"step merge: there is no stage before it"):
+        steps("steps=[build,merge,dora]")
+
+
+def test_full_gives_the_later_stages_time() -> None:
+    found = steps("recipe=full")
+    assert {found[name].config.stage.steps for name in ("qat", "distill", "dora")} == {600}
+    assert found["distill"].config.distill.teacher == "runs/full/pretrain"
