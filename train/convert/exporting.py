@@ -62,6 +62,11 @@ def write_released(config: ConvertConfig, working: Path) -> list[str]:
     """
     notes: list[str] = []
     source = _source(config.source, notes)
+    if source.config.quantize.bits:
+        notes.append(
+            "the weights are those that training rounded at every step, not the rounded ones: for integers, `python -m "
+            f"train.quantize checkpoint={config.source} form=released`"
+        )
     wanted = FORMATS.get(config.dtype)
     planned = _planned(source, wanted, notes)
     _require_space(working, planned)

@@ -26,7 +26,7 @@ from data_pipeline.data_config import DataConfig
 from parallel import checkpoint
 from parallel.snapshot import cut, describe
 from parallel.topology import Topology
-from tests.train.convert.folders import IMAGE, read, size
+from tests.train.convert.folders import IMAGE, exported, read, size
 from tests.train.convert.test_transformers import loaded as loaded_by_transformers
 from tests.train.model.peer_model import our_logits, page_batch, their_logits, tolerance
 from tests.train.model.small_model import without_zeros
@@ -102,6 +102,11 @@ def test_packed_integers_are_the_model_that_was_trained(tmp_path: Path, name: st
     with torch.no_grad():
         expected = our_logits(ours, batch)
         torch.testing.assert_close(their_logits(theirs, batch), expected, rtol=0, atol=tolerance(expected))
+
+
+def test_the_plain_export_says_that_its_weights_are_not_rounded(tmp_path: Path) -> None:
+    trained(tmp_path / "run", SCHEMES["int4 in groups"])
+    assert any("form=released" in note for note in exported(tmp_path / "run", tmp_path / "plain"))
 
 
 def test_integers_take_the_room_that_they_need(tmp_path: Path) -> None:
