@@ -142,6 +142,10 @@ class InitConfig:
     residual: str = "zero"  # last matrix of each block: "zero" | "scaled" (over sqrt(2 x layers)) | "depth" (over sqrt(2 x the layer's number)) | "plain"
 
 
+LOW_RANK = ("lora", "dora")  # kinds of tuning
+ADDING = ("adapter", "prefix", "prompt", "p_tuning", "p_tuning_v2")
+
+
 @dataclass
 class TuneConfig:
     """What fine-tuning trains in the place of the whole model. The files of `conf/tune/` differ in numbers only."""
@@ -161,6 +165,16 @@ class TuneConfig:
     train: list[str] = field(
         default_factory=list
     )  # patterns of the model's own parameters that train as well, such as [decoder.*norm*]
+
+    @property
+    def has_factors(self) -> bool:
+        """Whether low-rank factors are put around weights; they can be worked into them."""
+        return self.kind in LOW_RANK
+
+    @property
+    def has_modules(self) -> bool:
+        """Whether modules are put beside the weights, which are part of none and stay beside them."""
+        return self.kind in ADDING
 
     @property
     def reserved(self) -> int:

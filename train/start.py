@@ -13,17 +13,12 @@ from parallel.snapshot import load_module
 from train.adapt.attach import add
 from train.config import Config
 from train.find_run import locate, read_config
-from train.transform.attach import LOW_RANK, attach, round_base
+from train.transform.attach import attach, round_base
 
 FOLDED = (
     "low_rank",
     "mask",
 )  # rounding is taken off instead: the next stage goes on from the weights that were rounded
-PLAIN = (
-    "none",
-    "full",
-    "selective",
-)  # kinds of tuning that add nothing; adapters and prompts are no part of any weight
 
 
 def begin(config: Config, model: torch.nn.Module) -> Base | None:
@@ -64,7 +59,7 @@ def load_start(path: Path, model: torch.nn.Module) -> Base | None:
         load_module(path, model)
         return Base.of(checkpoint.require(path))
     before = read_config(found.folder / "config.yaml")
-    if before.tune.kind not in (*PLAIN, *LOW_RANK):
+    if before.tune.has_modules:
         raise ConfigError(
             f"stage.start_from={path}: that run's model reads through what tune={before.tune.kind} added, which cannot be worked "
             f"into its weights. Choose the run that it began with, stage.start_from={before.stage.start_from}."
@@ -74,5 +69,5 @@ def load_start(path: Path, model: torch.nn.Module) -> Base | None:
     fold(model, FOLDED)
     take_off(model)
     model.requires_grad_(True)
-    changed = before.tune.kind in LOW_RANK or before.prune.kind != "none"
+    changed = before.tune.has_factors or before.prune.kind != "none"
     return None if changed else Base.of(folder)

@@ -21,8 +21,6 @@ from train.model.optical import OpticalModel
 from train.parameters import names_of_all_stages
 from train.targets import chosen
 
-KINDS = ("adapter", "prefix", "prompt", "p_tuning", "p_tuning_v2", "selective")
-
 
 def add(config: Config, model: torch.nn.Module) -> None:
     """Adds the modules of `config.tune` to this rank's part of a model; what was there is frozen, but for `tune.train`.
@@ -31,7 +29,7 @@ def add(config: Config, model: torch.nn.Module) -> None:
     ranks call it. Raises ConfigError for a pattern that names nothing.
     """
     tune = config.tune
-    if tune.kind not in KINDS:
+    if not (tune.has_modules or tune.kind == "selective"):
         return
     model.requires_grad_(False)
     before = set(model.parameters())

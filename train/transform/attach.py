@@ -13,14 +13,12 @@ from train.transform.nf4 import pack, rounded
 from train.transform.prune import Mask
 from train.transform.sites import sites
 
-LOW_RANK = ("lora", "dora")
-
 
 def attach(config: Config, model: torch.nn.Module) -> None:
     """Puts the chains of `config` around the weights that this rank holds, as they are now."""
     here = sites(model)
     round_base(config, model)
-    if config.tune.kind in LOW_RANK:
+    if config.tune.has_factors:
         model.requires_grad_(False)
         for target in chosen(config.model, config.tune.targets, "tune.targets"):
             if target.name in here:

@@ -7,7 +7,6 @@ from conf.errors import ConfigError
 from train.config import Config
 from train.targets import Target, chosen, matches, targets_of
 
-LOW_RANK = ("lora", "dora")
 BASES = ("as_is", "nf4")
 BLOCK = 64  # inputs that share a scale in a packed base (train/transform/nf4.py)
 TIED = ("decoder.embedding.word_embeddings", "decoder.output_layer")
@@ -17,7 +16,7 @@ def low_rank_faults(config: Config) -> Iterator[str]:
     """A sentence for every impossible value of `config.tune` where factors are concerned."""
     tune = config.tune
     yield from rules.one_of("tune.base", tune.base, BASES)
-    if tune.kind not in LOW_RANK:
+    if not tune.has_factors:
         if tune.base != "as_is":
             yield f"tune.base={tune.base}: packed weights are frozen, and tune.kind={tune.kind} has no factors. Choose tune=qlora, or tune.base=as_is."
         return

@@ -10,14 +10,13 @@ from conf.errors import ConfigError
 from data_pipeline.data_config import SHORTEST_TEXT
 from data_pipeline.errors import DataError
 from data_pipeline.resolution import mode_of, most_positions
-from train.config import Config
+from train.config import ADDING, LOW_RANK, Config
 from train.targets import LAYER, chosen
-from train.validate.low_rank import LOW_RANK, low_rank_faults
+from train.validate.low_rank import low_rank_faults
 
 OWN = ("none", "full")  # the model's own weights train, as stage.frozen says
 WITH_WIDTH = ("adapter", "prefix", "p_tuning")
 WITH_TOKENS = ("prefix", "prompt", "p_tuning", "p_tuning_v2")
-ADDING = ("adapter", "prefix", "prompt", "p_tuning", "p_tuning_v2")
 KINDS = (*OWN, *LOW_RANK, *ADDING, "selective")
 LEAST = 2  # positions of a sample that are neither page nor text: its begin and its end
 

@@ -15,7 +15,6 @@ from train.targets import chosen
 from train.validate.files import checkpoints_in
 
 LIBRARIES = ("released", "transformers")
-LOW_RANK = ("lora", "dora")
 
 
 @dataclass
@@ -53,7 +52,7 @@ def _source(config: ExportConfig) -> Iterator[str]:
     given = f"checkpoint={config.checkpoint}"
     if not checkpoints_in(found.checkpoints):
         yield f"{given}: no checkpoint there (no folder step-00000120). Give a run that has saved."
-    if run.tune.kind not in LOW_RANK:
+    if not run.tune.has_factors:
         yield (
             f"{given}: that run's tune={run.tune.kind} added no factors. Give a run of stage=dora or tune=lora; whole models are "
             "written by python -m train.convert."
