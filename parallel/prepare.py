@@ -1,7 +1,7 @@
 """What is done to a module before an engine takes it, and to its gradients before a step: what megatron-core's schedules
 and DeepSpeed lack."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -131,8 +131,18 @@ def sum_over_sequence_parts(params: Iterable[torch.nn.Parameter], topology: Topo
 
 
 def watch_gradients(params: Iterable[torch.nn.Parameter], reached: set[torch.nn.Parameter]) -> list[Any]:
-    """Hooks that note in `reached` each parameter that a backward gave a gradient, at every ZeRO stage."""
-    return [param.register_post_accumulate_grad_hook(reached.add) for param in params]
+    """Hooks that note in `reached` each parameter that a backward gave a gradient, at every ZeRO stage. A function that gives
+    None in its place, as megatron-core's product with a frozen weight does to its bias, has given none.
+    """
+
+    def noting(param: torch.nn.Parameter) -> Callable[[torch.Tensor | None], None]:
+        def note(gradient: torch.Tensor | None) -> None:
+            if gradient is not None:
+                reached.add(param)
+
+        return note
+
+    return [param.register_hook(noting(param)) for param in params]
 
 
 def tied_across_stages(module: torch.nn.Module) -> list[torch.nn.Parameter]:

@@ -43,6 +43,12 @@ def launch(function: Callable[..., Any], world: int, *args: Any, timeout: float 
                 process.kill()
 
 
+def asked(request: Any, test: Callable[..., Any]) -> list[Any]:
+    """What the parametrized `test` is called with for its `name`, in this run: a launch need not do more than that."""
+    items = [item for item in request.session.items if getattr(item, "originalname", "") == test.__name__]
+    return [item.callspec.params["name"] for item in items if item.module.__name__ == test.__module__]
+
+
 def free_ports(count: int) -> list[int]:
     """Ports to meet at, for a launch or for worlds that follow each other in one. They lie below those that the system
     gives to connections, such as gloo's: one of those could take the port before it is listened at.

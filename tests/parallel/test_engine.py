@@ -245,3 +245,22 @@ def test_every_private_name_of_deepspeed_still_exists():
         target = importlib.import_module(module)
         for part in path.split("."):
             target = getattr(target, part)
+
+
+def test_a_gradient_of_none_is_none():
+    """A function that gives a parameter None still reaches it, in torch's count of what was accumulated."""
+    from parallel.prepare import watch_gradients
+
+    class ForgetsBias(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, weight, bias):
+            return weight + bias
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient, None
+
+    weight, bias, reached = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2)), set()
+    watch_gradients([weight, bias], reached)
+    ForgetsBias.apply(weight, bias).sum().backward()
+    assert reached == {weight}

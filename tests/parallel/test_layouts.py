@@ -11,7 +11,7 @@ import layouts
 import numpy as np
 import pytest
 from layouts import BF16, CASES, DORA, MOE, SAVED_AT, STEPS, Case
-from ranks import free_ports, launch
+from ranks import asked, free_ports, launch
 
 from parallel.topology import Topology, start, stop
 
@@ -22,13 +22,21 @@ POISONED = ("pipeline 2", "tensor 2 x pipeline 2", "bf16, tensor 2 x pipeline 2"
 FP32, BF16_LOSS, BF16_NORM = 1e-5, 3e-2, 1e-1
 
 
-def jobs(kind, world):
-    """Resuming: each of the layouts in a ring goes on from what the one before it saved, the first from the last."""
-    if kind == "train":
-        poison = [("poison", name, "") for name in POISONED if CASES[name].world == world]
-        return [(kind, name, name) for name, case in CASES.items() if case.world == world] + poison
-    ring = [pair for names in RINGS for pair in zip(names, [list(names)[-1], *names])]
-    return [(kind, name, before) for name, before in ring if CASES[name].world == world]
+BEFORE = {
+    name: before for names in RINGS for name, before in zip(names, [list(names)[-1], *names])
+}  # each of the layouts in a ring goes on from what the one before it saved, the first from the last
+
+
+def jobs(request):
+    """("train", "poison" or "resume", case, whose checkpoint) of the tests that this run asks for."""
+    goes_on = asked(request, test_a_layout_goes_on_from_what_another_saved)
+    trained = {*asked(request, test_a_layout_trains_as_one_process_does), *(BEFORE[name] for name in goes_on)}
+    poisoned = asked(request, test_what_is_not_finite_on_one_stage_is_skipped_by_all_and_leaves_no_trace)
+    return [
+        *(("train", name, name) for name in CASES if name in trained),
+        *(("poison", name, "") for name in poisoned),
+        *(("resume", name, BEFORE[name]) for name in goes_on),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +60,14 @@ def truth(folder):
 
 
 @pytest.fixture(scope="module")
-def results(truth, folder):
+def results(truth, folder, request):
     """(kind, case) -> what its ranks saw. All training comes first: any may resume from any."""
-    found = {}
-    for kind, world in itertools.product(("train", "resume"), WORLDS):
+    found, wanted = {}, jobs(request)
+    for resumes, world in itertools.product((False, True), WORLDS):
         paths = [str(folder / name) for name in ("pages", "initial", "saved")]
-        work = jobs(kind, world)
+        work = [job for job in wanted if (job[0] == "resume") == resumes and CASES[job[1]].world == world]
+        if not work:
+            continue
         ranks = launch(layouts.play, world, work, free_ports(len(work)), *paths, timeout=600)
         found |= {job: [rank[job] for rank in ranks] for job in ranks[0]}
     return found

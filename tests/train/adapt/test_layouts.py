@@ -13,9 +13,9 @@ import pytest
 
 from parallel.topology import Topology, start, stop
 from tests.parallel import layouts
-from tests.parallel.ranks import free_ports, launch
+from tests.parallel.ranks import asked, free_ports, launch
 from tests.train.adapt import tuned_ranks
-from tests.train.adapt.tuned_ranks import CASES, RESUMED, SAVED_AT, TUNES
+from tests.train.adapt.tuned_ranks import CASES, RARE, RESUMED, SAVED_AT, TUNES
 
 pytestmark = pytest.mark.timeout(300)
 FP32 = 1e-5
@@ -37,10 +37,13 @@ def truth(folder):
 
 
 @pytest.fixture(scope="module")
-def results(truth, folder):
-    """(kind, case) -> what its ranks saw, in one launch."""
-    jobs = [("train", name, name) for name in CASES]
-    jobs += [("resume", name, other) for name, other in RESUMED.items()]
+def results(truth, folder, request):
+    """(kind, case) -> what its ranks saw, in one launch: of the cases that this run asks for."""
+    goes_on = asked(request, test_a_tuned_run_goes_on_in_another_layout)
+    trained = {*asked(request, test_a_tuner_trains_as_on_one_process_with_a_row_for_each_sample),
+               *(RESUMED[name] for name in goes_on)}  # fmt: skip
+    jobs = [("train", name, name) for name in CASES if name in trained]
+    jobs += [("resume", name, RESUMED[name]) for name in goes_on]
     paths = [str(folder / name) for name in ("initial", "saved")]
     ranks = launch(tuned_ranks.play, 2, jobs, free_ports(len(jobs)), *paths)
     return {job: [rank[job] for rank in ranks] for job in ranks[0]}
@@ -52,7 +55,9 @@ def assert_history(history, truth):
         assert norm == pytest.approx(true_norm, rel=FP32)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in RARE else ()) for name in CASES]
+)
 def test_a_tuner_trains_as_on_one_process_with_a_row_for_each_sample(results, truth, name):
     expected, ranks = truth[CASES[name][0]], results["train", name]
     for rank in ranks:

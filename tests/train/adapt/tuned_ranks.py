@@ -49,6 +49,17 @@ CASES: dict[str, tuple[str, Case]] = {
         Case({"pipeline": 2, "encoder_stages": 1}, engine={"recompute": "full"}),
     ),
 }
+RARE = (  # what others show as well: with the slow tests
+    "p_tuning, tensor 2",
+    "selective, tensor 2",
+    "prefix, expert 2",
+    "adapter, ZeRO-3",
+    "prompt, ZeRO-3",
+    "adapter, data 2",
+    "adapter, selective recompute",
+    "prefix, interleaved",
+    "p_tuning, encoder alone",
+)
 RESUMED = {  # each goes on from what the other saved
     "adapter, tensor 2": "adapter, expert 2",
     "prefix, tensor 2": "prefix, pipeline 2",

@@ -61,16 +61,20 @@ def configured(overrides: list[str]) -> PlanConfig:
     return compose("plan", PlanConfig, ["world_size=2", "data.micro_batch=1", "data.global_batch=4", *small, *overrides])
 
 
-def bytes_of_tensors() -> dict[int, int]:
-    """Of every tensor in the process, by storage."""
+def tensors_in_memory() -> dict[int, torch.UntypedStorage]:
+    """The storage of every tensor in the process. Held, so that no later one gets the address of one that was freed."""
     gc.collect()
     found = {}
     for value in gc.get_objects():
         if torch.is_tensor(value):
             for tensor in (value, value.grad if value.is_leaf else None):
                 if tensor is not None and not tensor.is_meta:
-                    found[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
+                    found[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
     return found
+
+
+def bytes_of(storages: dict[int, torch.UntypedStorage]) -> int:
+    return sum(storage.nbytes() for storage in storages.values())
 
 
 def measure(cases: dict[str, list[str]], ports: list[int]) -> dict[str, Measured]:
@@ -89,7 +93,7 @@ def measure(cases: dict[str, list[str]], ports: list[int]) -> dict[str, Measured
 
 
 def measure_one(config: PlanConfig) -> Measured:
-    before, choice = sum(bytes_of_tensors().values()), config.engine
+    before, choice = bytes_of(tensors_in_memory()), config.engine
     module = build(config.model, IMAGE, config.parallel, precision=choice.precision, recompute=choice.recompute)
     freeze(module, config)
     topology = topology_of(config, environment()[1])
@@ -99,12 +103,12 @@ def measure_one(config: PlanConfig) -> Measured:
     values.tokens[:, : len(values.layout) // config.data.micro_batch] = IMAGE
     step = [values] * (config.data.global_batch // config.data.micro_batch // topology.data)
     engine.train_step(step)
-    there = bytes_of_tensors()
+    there = tensors_in_memory()
+    held = bytes_of(there) - before
     recorder = Recorder(CPU, choice.precision, {}, set(there))
     with recorder:
         engine.train_step(step)
     engine.close()
-    held = sum(there.values()) - before
     return Measured(held, held + recorder.peak)
 
 
