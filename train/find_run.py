@@ -81,3 +81,9 @@ def read_config(path: Path) -> Config:
         raise UserError(f"{path}: not the configuration of a run ({str(error).splitlines()[0]})") from error
     assert isinstance(loaded, Config)
     return loaded
+
+
+def training_sets(run: Config) -> list[Path]:
+    """The shard sets that a run was trained on, of those that are on this machine."""
+    folders = [Path(source.path) for source in run.data.train.values()]
+    return [folder for folder in folders if (folder / "manifest.json").is_file()]

@@ -66,7 +66,7 @@ def load(config: RoundConfig) -> Loaded:
 def rounded(config: RoundConfig, loaded: Loaded) -> "dict[str, Rounded]":
     """What is stored of each weight; the model has the rounded values afterwards."""
     from train.quantize.grid import converted, settle
-    from train.surgery.pages import batches
+    from train.remake.pages import batches
     from train.targets import chosen
     from train.transform.attach import attach_rounding
     from train.transform.sites import sites

@@ -11,8 +11,7 @@ from conf import rules
 from conf.errors import ConfigError
 from data_pipeline.errors import UserError
 from train.config import Config, ParallelConfig, QuantizeConfig
-from train.find_run import locate, read_config
-from train.surgery.config import training_sets
+from train.find_run import locate, read_config, training_sets
 from train.targets import chosen
 from train.validate.files import checkpoints_in
 from train.validate.quantize import quantize_faults

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from train.config import QuantizeConfig
 from train.quantize.config import RoundConfig, settings_of
 from train.quantize.grid import Rounded
+from train.remake import weights as files
 from train.run_folder import write_text
-from train.surgery import weights as files
 
 if TYPE_CHECKING:
     from train.quantize.command import Loaded

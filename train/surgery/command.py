@@ -45,7 +45,7 @@ class Size:
 
 def _operate(config: SurgeryConfig, run: Config, working: Path) -> tuple[Size, Size]:
     """Fills `working` with the run; sizes before and after."""
-    from train.surgery import weights as files
+    from train.remake import weights as files
 
     stored = files.read(config.source, run)
     before = Size(run.model, files.parameters(list(stored.weights.values())))
@@ -89,9 +89,9 @@ def _look(
 ) -> "Recorder":
     """Pages in the model of these weights. whole: ends of the keys of matrices whose inputs are multiplied with each other."""
     from data_pipeline.tokenizer import load_tokenizer
+    from train.remake.pages import batches
+    from train.remake.weights import module_of
     from train.surgery.calibration import look
-    from train.surgery.pages import batches
-    from train.surgery.weights import module_of
 
     tokenizer = load_tokenizer(run.data.tokenizer)
     return look(

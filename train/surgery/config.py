@@ -11,7 +11,7 @@ from conf import rules
 from conf.errors import ConfigError
 from data_pipeline.errors import UserError
 from train.config import Config
-from train.find_run import locate, read_config
+from train.find_run import locate, read_config, training_sets
 from train.surgery.sizes import planned
 from train.validate.files import checkpoints_in
 from train.validate.model import model_faults
@@ -148,9 +148,3 @@ def _source(config: SurgeryConfig) -> Iterator[str]:
             f"from={config.source}: the shards it was trained on are not here. Give data=FOLDER of a shard set, or "
             "importance=magnitude, which needs no pages."
         )
-
-
-def training_sets(run: Config) -> list[Path]:
-    """The shard sets that a run was trained on, of those that are on this machine."""
-    folders = [Path(source.path) for source in run.data.train.values()]
-    return [folder for folder in folders if (folder / "manifest.json").is_file()]

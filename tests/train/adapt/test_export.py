@@ -19,8 +19,8 @@ from train.convert.names import box_of, entries, theirs
 from train.find_run import read_config
 from train.load import load_trained
 from train.model.optical import build
+from train.remake.weights import weights_of
 from train.run_folder import write_text
-from train.surgery.weights import weights_of
 from train.transform.attach import attach
 
 DENSE = [

@@ -10,7 +10,7 @@ from torch import Tensor
 from tests.train.model.small_model import IMAGE_TOKEN, noise_pages, small_model, without_zeros
 from train.config import ModelConfig
 from train.model.optical import build
-from train.surgery.weights import module_of, weights_of
+from train.remake.weights import module_of, weights_of
 
 
 def random_weights(model: ModelConfig, seed: int = 0) -> dict[str, Tensor]:

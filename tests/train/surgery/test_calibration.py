@@ -40,7 +40,7 @@ def weights(peers: Any) -> dict[str, Tensor]:
 @pytest.fixture(scope="module")
 def found(peers: Any, weights: dict[str, Tensor], batch: Any) -> Importance:
     from tests.train.model.peer_model import IMAGE
-    from train.surgery.weights import module_of
+    from train.remake.weights import module_of
 
     model: ModelConfig = peers[2]
     return importance_of(model, weights, look(module_of(model, weights, IMAGE), [batch]))
@@ -144,8 +144,8 @@ def test_what_pages_do_decides_where_the_weights_say_nothing(
 ) -> None:
     """Hidden features of large weights that no page moves, for their gate is shut: activations know it, magnitudes do not."""
     from tests.train.model.peer_model import IMAGE, our_logits
+    from train.remake.weights import module_of
     from train.surgery.importance import by_magnitude
-    from train.surgery.weights import module_of
 
     model = peers[2]
     shut = dict(weights)

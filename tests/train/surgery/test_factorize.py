@@ -7,10 +7,10 @@ import torch
 
 from tests.train.model.small_model import IMAGE_TOKEN, small_model
 from tests.train.surgery.small import apart, outputs, random_weights
+from train.remake.weights import module_of
 from train.surgery.calibration import look
 from train.surgery.config import FactorizeConfig
 from train.surgery.factorize import FACTORED, factorize, factors
-from train.surgery.weights import module_of
 from train.targets import targets_of
 from train.transform.sites import sites
 

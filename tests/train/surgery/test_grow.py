@@ -43,7 +43,7 @@ def test_a_model_larger_in_every_way_computes_the_same() -> None:
 def test_every_new_part_learns() -> None:
     """After growth, whatever was added gets a gradient, or what reads it does: nothing is dead."""
     from tests.train.model.small_model import IMAGE_TOKEN, noise_pages, objective
-    from train.surgery.weights import module_of
+    from train.remake.weights import module_of
 
     model = small_model()
     found, after = grow(random_weights(model), model, SizesConfig(width=96), Growth())
@@ -98,7 +98,7 @@ def test_experts_compute_what_the_dense_layer_did(settings: UpcycleConfig) -> No
 
 def test_tokens_choose_different_experts_from_the_start() -> None:
     from tests.train.model.small_model import IMAGE_TOKEN, noise_pages
-    from train.surgery.weights import module_of
+    from train.remake.weights import module_of
 
     model = dense_model()
     found, after = upcycle(

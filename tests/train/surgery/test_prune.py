@@ -186,7 +186,7 @@ def test_a_pruned_model_is_the_one_that_transformers_makes_of_the_same_slices(
     from benchmarks.peer import configuration
     from tests.train.model.peer_model import IMAGE, our_logits, page_batch, their_logits, tolerance
     from train.convert.names import to_ours
-    from train.surgery.weights import module_of
+    from train.remake.weights import module_of
 
     _, values, model = peers
     weights = to_ours(model, values)
@@ -217,7 +217,7 @@ def test_a_model_with_fewer_heads_is_the_one_that_transformers_has_with_the_othe
 
     from tests.train.model.peer_model import IMAGE, our_logits, page_batch, their_logits, tolerance
     from train.convert.names import to_ours
-    from train.surgery.weights import module_of
+    from train.remake.weights import module_of
 
     theirs, values, model = peers
     silenced = copy.deepcopy(theirs)

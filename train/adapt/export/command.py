@@ -54,7 +54,7 @@ def _adapter(config: ExportConfig, run: Config, working: Path) -> str:
 
 def _merged(config: ExportConfig, run: Config, working: Path) -> str:
     from train.adapt.export.merge import undone
-    from train.surgery import weights as files
+    from train.remake import weights as files
 
     worst = undone(factored(Path(config.checkpoint), run))
     stored = files.read(Path(config.checkpoint), run)

@@ -1,12 +1,12 @@
-"""The pages that surgery looks at: of a shard set, or of those that the run was trained on."""
+"""Pages to look at before a run is remade: of a shard set, or of those that the run was trained on."""
 
 from pathlib import Path
 
 from data_pipeline.batch import BatchSpec, Collator, MicroBatch
 from data_pipeline.tokenizer import Tokenizer
 from train.config import Config
+from train.find_run import training_sets
 from train.probe import collate, first_fitting
-from train.surgery.config import training_sets
 
 
 def batches(
