@@ -4,54 +4,33 @@ The rule is torch.optim.Adafactor's, with steps relative to the size of a parame
 Both sizes are of whole tensors, which `parallel.whole` brings together. Of a stack of experts each is a tensor of its own.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 
-from parallel.optimizer import EngineOptimizer
-from parallel.pieces import Piece
-from parallel.whole import Whole, Wholes
+from parallel.whole import Whole
+from train.optimizer.kept import KeepsOfWholes
 
 _SMALLEST = torch.finfo(torch.float32).eps  # of a second moment's root
 _SMALLEST_SIZE = 1e-3  # of a parameter, for its relative step
 
 
-class Adafactor(EngineOptimizer):
+class Adafactor(KeepsOfWholes):
     """Keeps rows + columns numbers of a matrix where AdamW keeps 2 x rows x columns. Vectors keep all."""
 
     label = "adafactor"
-    looks_at_wholes = True
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, beta2_decay: float, clip: float) -> None:
         """lr: the largest relative step, which falls with the root of the count. beta2_decay: power of the count that the
         newest gradient weighs in second moments, below 0. clip: largest size of an update."""
         super().__init__(groups, {"lr": lr, "weight_decay": 0.0})
         self._power, self._clip = beta2_decay, clip
-        self._wholes = Wholes(iter(()))
-        self._moments: dict[str, dict[str, torch.Tensor]] = {}
-        self._pieces: list[Piece] = []
 
-    def create_states(self) -> None:
-        """The count."""
-        for group in self.param_groups:
-            for flat in group["params"]:
-                self.state[flat]["step"] = torch.tensor(0.0)
-
-    def bind(self, wholes: Wholes) -> None:
-        """Moments of zero for every tensor that lies in the flat parts."""
-        self._wholes = wholes
-        for flat in [flat for group in self.param_groups for flat in group["params"]]:
-            for whole in wholes.of(flat):
-                self._moments[whole.name] = {
-                    name: flat.new_zeros(shape) for name, shape in _shapes(whole.tensor_shape).items()
-                }
-                for name, moment in self._moments[whole.name].items():
-                    self._pieces.append(whole.state_piece(f"optimizer.{name}.", moment))
-
-    def whole_states(self) -> Iterator[Piece]:
-        """Rows, columns, and the moments of vectors."""
-        return iter(self._pieces)
+    def shapes(self, shape: torch.Size) -> dict[str, tuple[int, ...]]:
+        """Rows and columns of matrices; all of vectors."""
+        if len(shape) < 2:
+            return {"variance": tuple(shape)}
+        return {"row_var": (*shape[:-1], 1), "col_var": (*shape[:-2], 1, shape[-1])}
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -73,15 +52,11 @@ class Adafactor(EngineOptimizer):
         self, whole: Whole, gradient: torch.Tensor, weights: torch.Tensor, newest: float
     ) -> torch.Tensor:
         """The step at a relative rate of 1; newest: what this gradient weighs in the second moments."""
-        direction = gradient * _estimate(self._moments[whole.name], gradient, newest).clamp_(min=_SMALLEST**2).rsqrt_()
+        direction = (
+            gradient * _estimate(self._kept[whole.name], gradient, newest).clamp_(min=_SMALLEST**2).rsqrt_()
+        )
         size = _size(weights, whole).clamp(min=_SMALLEST_SIZE)
         return direction * (size / (_size(direction, whole) / self._clip).clamp(min=1.0))
-
-
-def _shapes(shape: torch.Size) -> dict[str, tuple[int, ...]]:
-    if len(shape) < 2:
-        return {"variance": tuple(shape)}
-    return {"row_var": (*shape[:-1], 1), "col_var": (*shape[:-2], 1, shape[-1])}
 
 
 def _estimate(moments: dict[str, torch.Tensor], gradient: torch.Tensor, newest: float) -> torch.Tensor:

@@ -51,13 +51,17 @@ def adafactor(config: OptimConfig) -> Maker:
 
 def muon(config: OptimConfig) -> Maker:
     """Muon for hidden matrices, AdamW for the rest."""
-    return _beside_adamw(config, lambda groups: Muon(groups, config.lr, config.momentum, config.newton_schulz_steps))
+    return _beside_adamw(
+        config, lambda groups: Muon(groups, config.lr, config.momentum, config.newton_schulz_steps)
+    )
 
 
 def galore(config: OptimConfig) -> Maker:
     """GaLore for hidden matrices, AdamW for the rest."""
     settings = (config.rank, config.refresh_every, config.scale)
-    return _beside_adamw(config, lambda groups: GaLore(groups, config.lr, _two(config), config.eps, *settings))
+    return _beside_adamw(
+        config, lambda groups: GaLore(groups, config.lr, _two(config), config.eps, *settings)
+    )
 
 
 def adamw_8bit(config: OptimConfig) -> Maker:

@@ -5,21 +5,18 @@ alone. The rule is galore-torch's. Whole gradients are brought together by `para
 """
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 
-from parallel.optimizer import EngineOptimizer
-from parallel.pieces import Piece
-from parallel.whole import Whole, Wholes
+from parallel.whole import Whole
+from train.optimizer.kept import KeepsOfWholes
 
 
-class GaLore(EngineOptimizer):
+class GaLore(KeepsOfWholes):
     """Keeps rank x (rows + 2 columns) numbers of a wide matrix where AdamW keeps 2 x rows x columns."""
 
     label = "galore"
-    looks_at_wholes = True
 
     def __init__(
         self,
@@ -34,28 +31,6 @@ class GaLore(EngineOptimizer):
         """rank: directions, or as many as a matrix has. refresh_every: steps. scale: of what goes back to the matrix."""
         super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0})
         self._rank, self._every, self._scale = rank, refresh_every, scale
-        self._wholes = Wholes(iter(()))
-        self._kept: dict[str, dict[str, torch.Tensor]] = {}
-        self._pieces: list[Piece] = []
-
-    def create_states(self) -> None:
-        """The count."""
-        for group in self.param_groups:
-            for flat in group["params"]:
-                self.state[flat]["step"] = torch.tensor(0.0)
-
-    def bind(self, wholes: Wholes) -> None:
-        """Directions and moments of zero for every matrix that lies in the flat parts."""
-        self._wholes = wholes
-        for flat in [flat for group in self.param_groups for flat in group["params"]]:
-            for whole in wholes.of(flat):
-                kept = {name: flat.new_zeros(shape) for name, shape in self._shapes(whole.tensor_shape).items()}
-                self._kept[whole.name] = kept
-                self._pieces += [whole.state_piece(f"optimizer.{name}.", value) for name, value in kept.items()]
-
-    def whole_states(self) -> Iterator[Piece]:
-        """Directions, and moments in them."""
-        return iter(self._pieces)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -72,7 +47,7 @@ class GaLore(EngineOptimizer):
                 flat.sub_(self._wholes.apply(flat, [flat.grad], update))
                 flat.mul_(1 - group["lr"] * group["weight_decay"])
 
-    def _shapes(self, shape: torch.Size) -> dict[str, tuple[int, ...]]:
+    def shapes(self, shape: torch.Size) -> dict[str, tuple[int, ...]]:
         """The longer side is kept: of a tall matrix directions among columns, of a wide one among rows."""
         *lead, rows, columns = shape
         rank = min(self._rank, rows, columns)

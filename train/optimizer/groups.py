@@ -9,13 +9,17 @@ HIDDEN = "hidden"  # marks a group of hidden matrices; the engine gives groups o
 _NOT_HIDDEN = ("embed", "rel_pos_", "position", "output_layer", "glyph_heads", "prompt.rows", ".table")
 
 
-def parameter_groups(module: nn.Module, weight_decay: float, hidden_apart: bool = False) -> list[dict[str, Any]]:
+def parameter_groups(
+    module: nn.Module, weight_decay: float, hidden_apart: bool = False
+) -> list[dict[str, Any]]:
     """Trainable parameters in two groups: matrices and kernels decay; norms, biases and single vectors do not, nor does
     what says so by `parameter.decays = False` (DoRA's magnitudes).
 
     hidden_apart: matrices of hidden layers, each expert's too, make a third group, "matrices", which decays.
     """
-    trainable = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+    trainable = [
+        (name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad
+    ]
     names = ("matrices", "decayed", "undecayed")
     groups: dict[str, dict[str, Any]] = {
         name: {"name": name, "params": [], "weight_decay": weight_decay, "lr_scale": 1.0} for name in names

@@ -15,7 +15,9 @@ from parallel.whole import Whole, Wholes
 
 # A quintic that takes singular values in (0, 1] to about 1 in five steps, found by K. Jordan; torch.optim.Muon has the same.
 _QUINTIC = (3.4445, -4.7750, 2.0315)
-_MATCHES_ADAMW = 0.2  # size of AdamW's updates, root of mean squares, so that one rate serves both (arXiv 2502.16982)
+_MATCHES_ADAMW = (
+    0.2  # size of AdamW's updates, root of mean squares, so that one rate serves both (arXiv 2502.16982)
+)
 
 
 class Muon(EngineOptimizer):

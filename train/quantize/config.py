@@ -9,11 +9,10 @@ from omegaconf import MISSING
 
 from conf import rules
 from conf.errors import ConfigError
-from data_pipeline.errors import UserError
 from train.config import Config, ParallelConfig, QuantizeConfig
-from train.find_run import locate, read_config, training_sets
+from train.find_run import training_sets
+from train.remake.source import source_run
 from train.targets import chosen
-from train.validate.files import checkpoints_in
 from train.validate.quantize import quantize_faults
 
 DTYPES = ("fp32", "bf16")
@@ -66,13 +65,10 @@ def check(config: RoundConfig) -> None:
 
 def _source(config: RoundConfig) -> Iterator[str]:
     try:
-        found = locate(Path(config.checkpoint))
-        run = read_config(found.folder / "config.yaml")
-    except UserError as error:
+        run = source_run("checkpoint", Path(config.checkpoint))
+    except ConfigError as error:
         yield str(error)
         return
-    if not checkpoints_in(found.checkpoints):
-        yield f"checkpoint={config.checkpoint}: no checkpoint there (no folder step-00000120). Give a run that has saved."
     settings = settings_of(config, run)
     if not settings.bits:
         yield f"checkpoint={config.checkpoint} was trained without rounding: say which, such as quantize=int4."

@@ -9,11 +9,10 @@ from omegaconf import MISSING
 
 from conf import rules
 from conf.errors import ConfigError
-from data_pipeline.errors import UserError
 from train.config import Config
-from train.find_run import locate, read_config, training_sets
+from train.find_run import training_sets
+from train.remake.source import source_run
 from train.surgery.sizes import planned
-from train.validate.files import checkpoints_in
 from train.validate.model import model_faults
 
 
@@ -127,13 +126,10 @@ def _values(config: SurgeryConfig) -> Iterator[str]:
 
 def _source(config: SurgeryConfig) -> Iterator[str]:
     try:
-        found = locate(config.source, "from")
-        run = read_config(found.folder / "config.yaml")
-    except UserError as error:
+        run = source_run("from", config.source)
+    except ConfigError as error:
         yield str(error)
         return
-    if not checkpoints_in(found.checkpoints):
-        yield f"from={config.source}: no checkpoint there (no folder step-00000120). Give a run that has saved."
     try:
         after = planned(run.model, config)
     except ConfigError as error:

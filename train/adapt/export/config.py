@@ -8,11 +8,9 @@ from omegaconf import MISSING
 
 from conf import rules
 from conf.errors import ConfigError
-from data_pipeline.errors import UserError
 from train.config import Config
-from train.find_run import locate, read_config
+from train.remake.source import source_run
 from train.targets import chosen
-from train.validate.files import checkpoints_in
 
 LIBRARIES = ("released", "transformers")
 
@@ -44,17 +42,13 @@ def check(config: ExportConfig) -> None:
 
 def _source(config: ExportConfig) -> Iterator[str]:
     try:
-        found = locate(Path(config.checkpoint))
-        run = read_config(found.folder / "config.yaml")
-    except UserError as error:
+        run = source_run("checkpoint", Path(config.checkpoint))
+    except ConfigError as error:
         yield str(error)
         return
-    given = f"checkpoint={config.checkpoint}"
-    if not checkpoints_in(found.checkpoints):
-        yield f"{given}: no checkpoint there (no folder step-00000120). Give a run that has saved."
     if not run.tune.has_factors:
         yield (
-            f"{given}: that run's tune={run.tune.kind} added no factors. Give a run of stage=dora or tune=lora; whole models are "
+            f"checkpoint={config.checkpoint}: that run's tune={run.tune.kind} added no factors. Give a run of stage=dora or tune=lora; whole models are "
             "written by python -m train.convert."
         )
         return
