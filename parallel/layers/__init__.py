@@ -24,10 +24,10 @@ from parallel.layers.output import NO_LABEL, Asked, Labelled, OutputLayer
 from parallel.layers.recompute import Stacks, recomputed
 from parallel.layers.router import Router, sequence_balance_loss
 from parallel.layers.shared import shared_by_ranks
+from parallel.layers.site import Site
 from parallel.layers.spec import decoder_spec
 from parallel.layers.transform import (
     Chain,
-    Site,
     Transformable,
     WeightTransform,
     fold,

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import torch
 
-from parallel.layers.transform import Site, Transformable
+from parallel.layers.site import Site
+from parallel.layers.transform import Transformable
 
 
 class Convolution(Transformable, torch.nn.Conv2d):

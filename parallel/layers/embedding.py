@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from megatron.core.tensor_parallel import VocabParallelEmbedding, reduce_from_tensor_model_parallel_region
 
-from parallel.layers.transform import Site, Transformable
+from parallel.layers.site import Site
+from parallel.layers.transform import Transformable
 
 
 class Embedding(Transformable, VocabParallelEmbedding):

@@ -16,7 +16,8 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 
 from parallel.layers.activations import swiglu, swiglu_gradients
 from parallel.layers.products import Groups
-from parallel.layers.transform import Site, Transformable
+from parallel.layers.site import Site
+from parallel.layers.transform import Transformable
 
 
 class Experts(Transformable, MegatronModule):

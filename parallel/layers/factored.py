@@ -14,7 +14,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 
 from parallel.layers.linear import Linear, TransformableColumn, TransformableRow
 from parallel.layers.module import Module
-from parallel.layers.transform import Site
+from parallel.layers.site import Site
 
 
 @dataclass

@@ -17,7 +17,8 @@ from megatron.core import parallel_state
 from megatron.core.tensor_parallel import ColumnParallelLinear, RowParallelLinear
 from megatron.core.transformer.transformer_config import TransformerConfig
 
-from parallel.layers.transform import Site, Transformable
+from parallel.layers.site import Site
+from parallel.layers.transform import Transformable
 
 
 class TransformableParallel(Transformable):
