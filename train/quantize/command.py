@@ -97,10 +97,12 @@ def rounded(config: RoundConfig, loaded: Loaded) -> "dict[str, Rounded]":
 
 
 def _written(config: RoundConfig, working: Path) -> list[str]:
-    from train.quantize.released import write_packed
-    from train.quantize.write import write_run
-
     loaded = load(config)
     found = rounded(config, loaded)
-    write = write_run if config.form == "run" else write_packed
-    return write(working, config, loaded, found)
+    if config.form == "run":
+        from train.quantize.write import write_run
+
+        return write_run(working, config, loaded, found)
+    from train.quantize.released import write_packed  # loads torchao as well, which is silent by now
+
+    return write_packed(working, config, loaded, found)
