@@ -49,15 +49,24 @@ def asked(request: Any, test: Callable[..., Any]) -> list[Any]:
     return [item.callspec.params["name"] for item in items if item.module.__name__ == test.__module__]
 
 
+_given: set[int] = set()
+
+
 def free_ports(count: int) -> list[int]:
     """Ports to meet at, for a launch or for worlds that follow each other in one. They lie below those that the system
-    gives to connections, such as gloo's: one of those could take the port before it is listened at.
+    gives to connections, such as gloo's: one of those could take the port before it is listened at. None is given twice,
+    and processes of pytest-xdist draw from ranges of their own: ranks that meet at the port of others find no peer.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    share = 12000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     found: list[int] = []
     while len(found) < count:
+        port = 20000 + worker * share + random.randrange(share)
         with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", random.randrange(20000, 32000)))
-            found.append(probe.getsockname()[1])
+            if port not in _given:
+                probe.bind(("127.0.0.1", port))
+                _given.add(port)
+                found.append(port)
     return found
 
 
