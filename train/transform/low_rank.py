@@ -127,7 +127,9 @@ class LowRank(WeightTransform):
 
     def _norm(self, weight: torch.Tensor) -> torch.Tensor:
         a, b, scale = self.a.to(self._precise), self.b.to(self._precise), self.factors.scale
-        crossed = self.site.matrix(weight).to(self._precise) @ a.mT
+        # In the weight's own format: of half precision no copy in fp32 is made, and the error is a small part of a rounding of V.
+        matrix = self.site.matrix(weight)
+        crossed = (matrix @ a.to(matrix.dtype).mT).to(self._precise)
         added = (2 * scale * crossed + scale**2 * (b @ (a @ a.mT))).mul_(b).sum(-1)
         return self.site.sum_over_inputs(added).add_(self.squares(weight)).clamp_(min=SMALLEST).sqrt_()
 
