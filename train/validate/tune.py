@@ -87,7 +87,7 @@ def _what_trains(config: Config) -> Iterator[str]:
         yield f"stage.frozen={stage.frozen}: tune.kind=full trains everything. Choose stage.frozen=[], or tune=none."
     if tune.kind == "selective" and not tune.train:
         yield "tune.train=[]: nothing is left to train. Name parameters, such as tune.train=['*.bias','decoder.*norm*']."
-    if tune.kind in (*ADDING, "selective") and stage.start_from is None and config.resume is None:
+    if tune.kind in (*ADDING, *LOW_RANK, "selective") and stage.start_from is None and config.resume is None:
         yield (
             f"tune.kind={tune.kind}: the weights that stay as they are would be random ones. Choose the run to start from: "
             "stage.start_from=runs/NAME."
