@@ -1,5 +1,6 @@
 """Which run a path means: a run folder, what lies in it, or the recipe that the run belongs to. Loads no torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,3 +88,11 @@ def training_sets(run: Config) -> list[Path]:
     """The shard sets that a run was trained on, of those that are on this machine."""
     folders = [Path(source.path) for source in run.data.train.values()]
     return [folder for folder in folders if (folder / "manifest.json").is_file()]
+
+
+def places_read(given: Sequence[str], teacher: str) -> list[str]:
+    """Places of the shard sets that a teacher reads: those `given`, or where there are none those it was trained on."""
+    if given:
+        return list(given)
+    run = read_config(locate(Path(teacher), "teacher").folder / "config.yaml")
+    return [source.path for source in run.data.train.values()]

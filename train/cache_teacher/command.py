@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from train.cache_teacher.config import CacheConfig, data_of
+from train.cache_teacher.config import CacheConfig
+from train.find_run import places_read
 from train.launch.peers import ending_with_lost_peers
 
 if TYPE_CHECKING:
@@ -50,5 +51,5 @@ def derived_sets(config: CacheConfig, predictor: "Predictor") -> "list[DerivedSe
 
     return [
         DerivedSet(place, folder, predictor.facts(Manifest.load(place).digest()).to_config())
-        for place, folder in folders_of(data_of(config), Path(config.out)).items()
+        for place, folder in folders_of(places_read(config.data, config.teacher), Path(config.out)).items()
     ]

@@ -9,7 +9,7 @@ from omegaconf import MISSING
 from conf import rules
 from conf.errors import ConfigError
 from data_pipeline.errors import DataError
-from train.find_run import locate, read_config
+from train.find_run import locate, places_read
 
 
 @dataclass
@@ -35,7 +35,7 @@ def check(config: CacheConfig) -> None:
     for fault in _faults(config):
         raise ConfigError(fault)
     locate(Path(config.teacher), "teacher")
-    for place in data_of(config):
+    for place in places_read(config.data, config.teacher):
         check_shards(place)
 
 
@@ -44,14 +44,6 @@ def check_shards(place: str) -> None:
     from data_pipeline.manifest import Manifest
 
     Manifest.load(place)
-
-
-def data_of(config: CacheConfig) -> list[str]:
-    """Places of the shard sets to read."""
-    if config.data:
-        return list(config.data)
-    run = read_config(locate(Path(config.teacher), "teacher").folder / "config.yaml")
-    return [source.path for source in run.data.train.values()]
 
 
 def _faults(config: CacheConfig) -> Iterator[str]:

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from train.find_run import places_read
 from train.launch.peers import ending_with_lost_peers
-from train.relabel.config import RelabelConfig, data_of
+from train.relabel.config import RelabelConfig
 
 if TYPE_CHECKING:
     from data_pipeline.manifest import Manifest
@@ -36,6 +37,6 @@ def write(config: RelabelConfig, sizes: "ParallelConfig") -> "list[Manifest]":
     from train.relabel.reading import PageTeacher
 
     teacher = PageTeacher.of(config, sizes)
-    folders = folders_of(data_of(config), Path(config.out))
+    folders = folders_of(places_read(config.data, config.teacher), Path(config.out))
     sets = [DerivedSet(place, folder, teacher.facts()) for place, folder in folders.items()]
     return rewrite(sets, Team.of_world(config.tensor), teacher, config.overwrite)

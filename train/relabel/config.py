@@ -9,7 +9,7 @@ from omegaconf import MISSING
 from conf import rules
 from conf.errors import ConfigError
 from data_pipeline.errors import DataError
-from train.find_run import locate, read_config
+from train.find_run import locate, places_read, read_config
 
 
 @dataclass
@@ -39,16 +39,8 @@ def check(config: RelabelConfig) -> None:
             f"teacher={config.teacher}: it compresses texts (model.encoder.kind={run.model.encoder.kind}) and reads no pages; "
             "choose a run with pages"
         )
-    for place in data_of(config):
+    for place in places_read(config.data, config.teacher):
         Manifest.load(place)
-
-
-def data_of(config: RelabelConfig) -> list[str]:
-    """Places of the shard sets to read."""
-    if config.data:
-        return list(config.data)
-    run = read_config(locate(Path(config.teacher), "teacher").folder / "config.yaml")
-    return [source.path for source in run.data.train.values()]
 
 
 def _faults(config: RelabelConfig) -> Iterator[str]:
