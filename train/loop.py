@@ -13,7 +13,7 @@ from parallel.engine import Engine, StepOutput
 from train.config import Config
 from train.curriculum import Curriculum
 from train.launch.signals import StopFlag
-from train.monitor import Monitor
+from train.monitor.monitor import Monitor
 from train.optimizer import learning_rate
 from train.weight_decomposition.watch import Watch
 

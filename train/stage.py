@@ -29,7 +29,7 @@ from train.launch.watchdog import Watchdog
 from train.layout import topology_of
 from train.loop import Progress, Run, restore, state_of, train
 from train.model.optical import OpticalModel, build
-from train.monitor import Monitor
+from train.monitor.monitor import Monitor
 from train.objective import NextToken
 from train.optimizer import groups_of, optimizer_of
 from train.parameters import counted, freeze, freeze_idle_heads

@@ -6,7 +6,7 @@ from datetime import date
 from html import escape
 from typing import Any
 
-from train.monitor import duration
+from train.monitor.console import duration
 from train.report.curve import BYTES_PER_REFERENCE_TOKEN, curve_figure, curve_table, reference_ratio
 from train.report.decomposition import decomposition_section
 from train.report.facts import without_paths

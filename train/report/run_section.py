@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from train.monitor import duration
+from train.monitor.console import duration
 from train.report.facts import without_paths
 from train.report.html import section, table
 from train.report.run import Run

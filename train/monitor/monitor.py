@@ -8,17 +8,15 @@ does nothing.
 
 import json
 import os
-import time
-from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import Console
 
-from train.logger import WandbLogger
+from train.monitor.console import ConsoleLine
+from train.monitor.wandb_logger import WandbLogger
 from train.run_folder import WEIGHT_DECOMPOSITION, keep_until, plain, write_json
 
 
@@ -53,22 +51,19 @@ class Monitor:
         self.folder = run_folder
         self.active = rank == 0
         self.total_steps = total_steps
-        self._every = max(1, logger.console_every)
         self._last_step = start_step
-        self._image_gain: float | None = None
-        self._pages: deque[tuple[float, float, int]] = deque(maxlen=64)  # (clock, pages so far, step)
         if not self.active:
             return
         run_folder.mkdir(parents=True, exist_ok=True)
-        self._console = console or Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
         self._name = name or run_folder.name
+        self._console = ConsoleLine(self._name, total_steps, logger.console_every, console)
         self._fields: dict[str, Any] = {}
         path = run_folder / "metrics.jsonl"
         keep_until(path, start_step)
         keep_until(run_folder / WEIGHT_DECOMPOSITION, start_step)
         self._metrics = path.open("a", buffering=1, encoding="utf-8")
         self._wandb = WandbLogger(
-            run_folder, logger.wandb, logger.project, self._name, config or {}, self._say
+            run_folder, logger.wandb, logger.project, self._name, config or {}, self._console.say
         )
 
     @property
@@ -81,9 +76,7 @@ class Monitor:
         if not self.active:
             return
         self._write(step, values)
-        self._pages.append((time.monotonic(), float(values.get("pages", 0)), step))
-        if step % self._every == 0 or step == self.total_steps:
-            self._say(self._line(step, values))
+        self._console.step(step, values)
 
     def evaluation(self, step: int, values: Mapping[str, Any]) -> None:
         """A held-out measurement taken after `step` (keys: image_gain, accuracy/<source>,
@@ -91,7 +84,7 @@ class Monitor:
         """
         if not self.active:
             return
-        self._image_gain = values.get("image_gain", self._image_gain)
+        self._console.evaluation(values)
         self._write(step, values)
 
     def weight_decomposition(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -109,7 +102,7 @@ class Monitor:
         if not self.active:
             return
         self._append({"step": self._last_step, "note": text})
-        self._say(text)
+        self._console.say(text)
 
     def status(self, state: str, **fields: Any) -> None:
         """Replace status.json in one motion: {state, step, total_steps, updated, **fields}; fields given
@@ -138,34 +131,3 @@ class Monitor:
 
     def _append(self, row: Mapping[str, Any]) -> None:
         self._metrics.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-    def _line(self, step: int, values: Mapping[str, Any]) -> str:
-        width = len(str(self.total_steps))
-        parts = [f"{self._name}  step {step:>{width}}/{self.total_steps}"]
-        if values.get("loss") is not None:
-            parts.append(f"loss {float(values['loss']):.3f}")
-        if self._image_gain is not None:
-            parts.append(f"image gain {self._image_gain:.2f}")
-        if values.get("level") is not None:
-            parts.append(f"level {values['level']}")
-        (clock, pages, first), (now, pages_now, last) = self._pages[0], self._pages[-1]
-        if last > first and now > clock:
-            if pages_now > pages:
-                parts.append(f"{(pages_now - pages) / (now - clock):.0f} pages/s")
-            if step < self.total_steps:
-                parts.append(f"{duration((self.total_steps - step) * (now - clock) / (last - first))} left")
-        return "  ·  ".join(parts)
-
-    def _say(self, text: str) -> None:
-        with suppress(OSError):  # a closed pipe or a full disk behind stdout is no reason to stop training
-            self._console.print(text)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: "41 s", "3 min 20 s", "2 h 05 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from train.monitor import Monitor, duration
+from train.monitor.console import duration
+from train.monitor.monitor import Monitor
 from train.run_folder import read_rows
 
 
