@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections import ChainMap
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from train.config import Config
 from train.curriculum import Curriculum
 from train.launch.signals import StopFlag
 from train.monitor.monitor import Monitor
+from train.observe.observer import Look, Observer
 from train.optimizer import learning_rate
 from train.weight_decomposition.watch import Watch
 
@@ -54,6 +56,7 @@ class Run:
     save: Callable[[], object]
     beat: Callable[[], object] = lambda: None  # tells the watchdog that there is progress
     watch: Watch | None = None  # looks at how far weights have moved
+    observers: Sequence[Observer] = ()
 
 
 def train(run: Run) -> bool:
@@ -61,6 +64,8 @@ def train(run: Run) -> bool:
     stage, progress = run.config.stage, run.progress
     saved_at = progress.step
     while progress.step < stage.steps:
+        for observer in run.observers:
+            observer.before(progress.step + 1)
         started = time.monotonic()
         rate = learning_rate(run.config.optim, progress.step, stage.steps)
         run.engine.set_learning_rate(rate)
@@ -70,7 +75,9 @@ def train(run: Run) -> bool:
         output = run.engine.train_step(batches, known)
         seconds = time.monotonic() - started
         progress.count(output, seconds)
-        run.monitor.step(progress.step, step_values(run, output, rate, seconds, waited))
+        look = Look(progress.step, batches, output, seconds, waited)
+        seen = [observer.after(look) for observer in run.observers]
+        run.monitor.step(progress.step, ChainMap(step_values(run, output, rate, seconds, waited), *map(dict, seen)))
         run.beat()
         if _due(progress.step, stage.evaluate_every, stage.steps):
             evaluate(run)

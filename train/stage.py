@@ -31,6 +31,7 @@ from train.loop import Progress, Run, restore, state_of, train
 from train.model.optical import OpticalModel, build
 from train.monitor.monitor import Monitor
 from train.objective import NextToken
+from train.observe.observer import Observer
 from train.optimizer import groups_of, optimizer_of
 from train.parameters import counted, freeze, freeze_idle_heads
 from train.probe import Probe
@@ -96,7 +97,7 @@ def run(config: Config, stop: StopFlag, overrides: Sequence[str] = ()) -> StageR
                           name=config.run.name, config=asdict(config))  # fmt: skip
         saver = Saver(engine, checkpoints, config.stage.keep_checkpoints, config.stage.save_in_background, monitor.note,
                       None if saves_base(config) else base)  # fmt: skip
-        run = Run(config, engine, stream, curriculum, probe, monitor, stop, Progress(), lambda: None, watch=watch)
+        run = Run(config, engine, stream, curriculum, probe, monitor, stop, Progress(), lambda: None, watch=watch, observers=observers_of(config))
         run.save = lambda: saver.save(run.progress.step, state_of(run))
         if resumed:
             restore(run, resumed.extra)
@@ -128,6 +129,8 @@ def moved(run: Run, saver: Saver, sizes: tuple[int, int]) -> bool:
         monitor.status("failed", error=f"{type(error).__name__}: {error}")
         raise
     finally:
+        for observer in run.observers:
+            observer.close()
         monitor.close()
 
 
@@ -149,6 +152,11 @@ def build_model(config: Config, tokenizer: Tokenizer) -> OpticalModel | Chunks:
         init=config.init,
     )
     return model
+
+
+def observers_of(config: Config) -> list[Observer]:
+    """What looks at each step from beside it."""
+    return []
 
 
 def settle_masks(model: torch.nn.Module, opened: Callable[[], Stream], count: int) -> None:
