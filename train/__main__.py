@@ -6,6 +6,7 @@ The configuration is composed and checked, and the signal handlers are in place,
 import sys
 
 from conf.command import run
+from parallel.determinism import reproducible
 from parallel.topology import environment
 from train.config import Config
 from train.launch.peers import ending_with_lost_peers
@@ -43,7 +44,7 @@ def main(config: Config) -> int:
         rank, world, _ = environment()
         timeout = config.run.timeout
         try:
-            with ending_with_lost_peers("python -m train", rank, timeout):
+            with ending_with_lost_peers("python -m train", rank, timeout), reproducible(config.deterministic):
                 start(topology_of(config.parallel, world), config.seed, timeout_seconds=timeout)
                 from train import stage  # after start, which silences libraries
 

@@ -30,6 +30,7 @@ class Config:
     stage: StageConfig = field(default_factory=StageConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     seed: int = 0
+    deterministic: bool = False  # whether another run of the same configuration gives the same numbers on a GPU, too, bit by bit
     resume: str | None = (
         None  # run or checkpoint folder to go on from, in any layout: weights, optimizer, place in the data
     )

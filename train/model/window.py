@@ -167,6 +167,8 @@ def stretched(table_1GGD: torch.Tensor, grid: int) -> torch.Tensor:
     """A position table [1, G, G, D] resized to [1, grid, grid, D] (bicubic, antialiased, in fp32)."""
     if table_1GGD.shape[1] == grid:
         return table_1GGD
+    if _by_products(table_1GGD):
+        return stretched_by_products(table_1GGD, grid)
     resized = F.interpolate(
         table_1GGD.float().permute(0, 3, 1, 2),
         size=(grid, grid),
@@ -181,4 +183,26 @@ def offset_vectors(table: torch.Tensor, side: int) -> torch.Tensor:
     """Relative-position table [rows, H], resized linearly to [2 * side - 1, H]: the vectors of all offsets."""
     if table.shape[0] == 2 * side - 1:
         return table
+    if _by_products(table):
+        return offsets_by_products(table, side)
     return F.interpolate(table.float().t()[None], size=2 * side - 1, mode="linear")[0].t().to(table.dtype)
+
+
+def stretched_by_products(table_1GGD: torch.Tensor, grid: int) -> torch.Tensor:
+    """`stretched` as two matrix products: torch has no deterministic gradient of the other on GPUs."""
+    size = table_1GGD.shape[1]
+    unit = torch.eye(size, device=table_1GGD.device)[None, None]
+    weights_gG = F.interpolate(unit, size=(grid, size), mode="bicubic", antialias=True, align_corners=False)[0, 0]
+    resized = torch.einsum("gr,hc,brcd->bghd", weights_gG, weights_gG, table_1GGD.float())
+    return resized.to(table_1GGD.dtype)
+
+
+def offsets_by_products(table: torch.Tensor, side: int) -> torch.Tensor:
+    """`offset_vectors` as a matrix product, for the same reason."""
+    unit = torch.eye(table.shape[0], device=table.device)[None]
+    weights = F.interpolate(unit, size=2 * side - 1, mode="linear")[0].t()
+    return (weights @ table.float()).to(table.dtype)
+
+
+def _by_products(table: torch.Tensor) -> bool:
+    return table.is_cuda and torch.are_deterministic_algorithms_enabled()

@@ -14,6 +14,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from conf.command import run
+from parallel.determinism import reproducible
 from parallel.topology import environment
 from train.config import ParallelConfig, RecipeConfig, RunConfig
 from train.launch.launcher import launch
@@ -53,7 +54,8 @@ def main(config: RecipeConfig) -> int:
     again = ledger.check(steps, config.restart)
     if processes > world:
         return _relaunch(processes, config.overrides)
-    with StopFlag() as stop, ending_with_lost_peers("python -m train.recipe", rank, _timeout(steps)):
+    exact = any(step.config.deterministic for step in steps if step.is_stage)
+    with StopFlag() as stop, ending_with_lost_peers("python -m train.recipe", rank, _timeout(steps)), reproducible(exact):
         return _Recipe(steps, ledger, stop, rank, world).run(again)
 
 

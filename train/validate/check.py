@@ -4,11 +4,13 @@ mends it.
 All faults are told at once, so that nobody mends a configuration one start at a time.
 """
 
+import os
 from collections.abc import Iterator
 
 from conf import rules
 from conf.errors import ConfigError
 from data_pipeline.data_config import faults as data_faults
+from parallel.determinism import variable_faults
 from train.config import Config
 from train.targets import chosen
 from train.validate.distill import distill_faults
@@ -129,6 +131,7 @@ def _run(config: Config) -> Iterator[str]:
     yield from rules.one_of("logger.wandb", config.logger.wandb, ["offline", "online", "disabled"])
     yield from rules.positive("logger", config.logger, "console_every")
     yield from rules.positive("run", config.run, "timeout")
+    yield from variable_faults(os.environ) if config.deterministic else ()
     if not 0 <= config.seed < 2**31:
         yield f"seed={config.seed}: choose 0 to {2**31 - 1}."
     if config.run.name.strip() in ("", ".", ".."):

@@ -2,7 +2,14 @@
 
 import torch
 
-from train.model.window import from_windows, offset_vectors, stretched, to_windows
+from train.model.window import (
+    from_windows,
+    offset_vectors,
+    offsets_by_products,
+    stretched,
+    stretched_by_products,
+    to_windows,
+)
 
 
 def test_windows_cover_the_page_and_come_back() -> None:
@@ -31,3 +38,12 @@ def test_position_table_is_left_alone_at_its_own_size() -> None:
     table = torch.randn(1, 8, 8, 4)
     assert stretched(table, 8) is table
     assert stretched(table, 12).shape == (1, 12, 12, 4)
+
+
+def test_products_give_what_interpolation_gives() -> None:
+    table = torch.randn(1, 8, 8, 4, requires_grad=True)
+    for grid in (4, 5, 12):
+        torch.testing.assert_close(stretched_by_products(table, grid), stretched(table, grid))
+    vectors = torch.randn(7, 3)
+    for side in (2, 3, 8):
+        torch.testing.assert_close(offsets_by_products(vectors, side), offset_vectors(vectors, side))
