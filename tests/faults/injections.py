@@ -1,0 +1,122 @@
+"""Faults that tests put into the process of a rank before it becomes `python -m train`; the product knows none of them."""
+
+import datetime
+import os
+import resource
+import shutil
+import signal
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+Fault = Callable[[], object]
+
+
+def before_step(actions: Mapping[int, Fault]) -> None:
+    """Does something just before the update of these steps, counted from the start of the process."""
+    from parallel.engine import Engine
+
+    train_step, done = Engine.train_step, [0]
+
+    def wrapped(self: Any, *args: Any) -> Any:
+        done[0] += 1
+        actions.get(done[0], _nothing)()
+        return train_step(self, *args)
+
+    Engine.train_step = wrapped  # type: ignore[method-assign]
+
+
+def inside_save(moment: str, save: int, action: Fault) -> None:
+    """Does something inside the process's save number `save` (1, 2, …), when it comes to `moment`, a name in MOMENTS."""
+    from parallel import checkpoint, integrity, pieces
+
+    begun = [0]
+    _before(checkpoint, "save", lambda: begun.__setitem__(0, begun[0] + 1))
+    owner, name, count = {
+        "folder made": (pieces, "write", 1),
+        "one tensor written": (pieces._SavePlanner, "resolve_data", 2),
+        "files written": (integrity, "describe", 1),
+        "checksums known": (integrity, "write_json", 1),
+        "manifest written": (checkpoint, "_put_in_place", 1),
+        "folder named": (integrity, "write_json", 2),
+        "latest half replaced": (os, "replace", 1),
+        "old folder unnamed": (shutil, "rmtree", 1),
+    }[moment]
+    met = [0]
+
+    def due() -> None:
+        if begun[0] == save:
+            met[0] += 1
+            if met[0] == count:
+                action()
+
+    _before(owner, name, due)
+
+
+MOMENTS = (
+    "folder made", "one tensor written", "files written", "checksums known", "manifest written", "folder named",
+    "latest half replaced", "old folder unnamed",
+)  # fmt: skip
+
+
+def send(*numbers: signal.Signals) -> None:
+    """Signals of the operating system to this process, one after the other."""
+    for number in numbers:
+        os.kill(os.getpid(), number)
+
+
+def each(*faults: Fault) -> None:
+    """Several faults in one process."""
+    for fault in faults:
+        fault()
+
+
+def largest_file(size: int) -> None:
+    """No file of this process may grow beyond `size` bytes: what a full disk is to somebody who is not root. -1: no limit."""
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+
+
+def fill(folder: Path, leave: int = 0) -> None:
+    """Fills the disk on which `folder` is, up to `leave` bytes."""
+    with open(folder / "ballast", "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(1, shutil.disk_usage(folder).free - leave))
+
+
+def make_room(folder: Path) -> None:
+    """Undoes `fill`."""
+    (folder / "ballast").unlink()
+
+
+def clock_jumps(by: float) -> None:
+    """From now on, wall clock and file times are off by `by` seconds. The monotonic clock goes on: no kernel lets it jump."""
+    from train.monitor import monitor
+
+    true = time.time
+    time.time = lambda: true() + by  # type: ignore[assignment]
+
+    class Skewed(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> Any:
+            return datetime.datetime.fromtimestamp(time.time(), tz)
+
+    monitor.datetime = Skewed  # type: ignore[misc]
+
+
+def _before(owner: Any, name: str, action: Fault) -> None:
+    original = getattr(owner, name)
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        action()
+        return original(*args, **kwargs)
+
+    setattr(owner, name, wrapped)
+
+
+def _nothing() -> None:
+    pass
+
+
+kill = partial(send, signal.SIGKILL)
