@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +22,8 @@ import torch
 import torch.distributed as dist
 from megatron.core import parallel_state
 
-from parallel import deepspeed_compat, pipeline, prepare, resume
+from parallel import deepspeed_compat, pipeline, prepare, rerun, resume
+from parallel.accepting import Accepts, agreed
 from parallel.base import Base
 from parallel.checkpoint_writer import Writer
 from parallel.device import device
@@ -31,10 +33,11 @@ from parallel.layers import transforms_in
 from parallel.optimizer import FusedOptimizer
 from parallel.options import EngineOptions, check
 from parallel.pipeline import StageOutput
+from parallel.rerun import OwnLosses, Rerun
 from parallel.topology import Topology
 from parallel.updates import Updates, ZeroUpdates
 
-__all__ = ["Batch", "Engine", "EngineOptions", "Objective", "StageOutput", "StepOutput"]
+__all__ = ["Accepts", "Batch", "Engine", "EngineOptions", "Objective", "Rerun", "StageOutput", "StepOutput"]
 
 
 class Batch(pipeline.Batch, Protocol):
@@ -60,9 +63,9 @@ class Objective(Protocol):
 class StepOutput:
     """What a step did, the same on every rank.
 
-    loss: of the whole global batch. grad_norm: before clipping; inf when it was not finite. skipped: nothing was
-    updated because the loss or a gradient was not finite. sums, weights: of the objective and the batches, added up.
-    counts: what the caller gave to be added up.
+    loss: of the whole global batch. grad_norm: before clipping; inf when it was not finite, nan when it was not asked for as
+    the loss was refused. skipped: nothing was updated because the loss or a gradient was not finite, or refused. sums,
+    weights: of the objective and the batches, added up. counts: what the caller gave to be added up.
     """
 
     loss: float
@@ -111,13 +114,21 @@ class Engine:
             self._updates = ZeroUpdates(module, self.optimizer, options, masters, trained, told)
         self._hooks = prepare.sum_over_sequence_parts(self._names, topology)
         self._reached: set[torch.nn.Parameter] = set()
+        self._own = OwnLosses()
         self._hooks += prepare.watch_gradients(self._names, self._reached)
         self._transforms = transforms_in(module)
 
-    def train_step(self, batches: Sequence[Batch], counts: Mapping[str, float] | None = None) -> StepOutput:
+    def train_step(
+        self,
+        batches: Sequence[Batch],
+        counts: Mapping[str, float] | None = None,
+        accepts: Accepts | None = None,
+    ) -> StepOutput:
         """One optimizer step over this rank's micro-batches of a global batch. All ranks call it together.
 
         counts: this data rank's numbers by name, the same names on every rank; they come back added up over data ranks.
+        accepts: a say in whether the step is made, where the numbers are finite; one rank that refuses is enough. It costs two
+        collectives of a number.
         Raises MissingGradient, on every rank, when a trainable parameter of any rank got no gradient.
         """
         if (
@@ -125,17 +136,40 @@ class Engine:
         ):  # walking through all modules costs as much as the optimizer's update of a small model
             self.module.train()
         self._reached.clear()
+        accepted = agreed(accepts) if accepts else None
         weights, normalizers, added = self._totals(batches, counts or {})
         loss, missing, sums = self._reduce(*self._forward_backward(batches, normalizers))
         self._refuse_missing(missing)
-        if not math.isfinite(loss):
+        is_finite = math.isfinite(loss)
+        if not is_finite or (accepted and not accepted("loss", loss)):
             self._updates.discard()
-            return StepOutput(loss, math.inf, True, sums, weights, added)
+            return StepOutput(loss, math.nan if is_finite else math.inf, True, sums, weights, added)
         prepare.sum_tied_gradients(self._tied)
         self._placeholders.zero_gradients()
-        norm, skipped = self._updates.step()
+        norm, skipped = self._updates.step(partial(accepted, "grad_norm") if accepted else None)
         self._weights_changed()
         return StepOutput(loss, norm, skipped, sums, weights, added)
+
+    def own_losses(self) -> tuple[float, ...]:
+        """What this rank's pieces of the model added to the objective in each micro-batch of the last step; waits for the
+        device."""
+        return self._own.values()
+
+    def rerun(self, batches: Sequence[Batch], gradients: bool) -> Rerun:
+        """The step once more with the weights that there are, updating nothing. All ranks call it together.
+
+        gradients: run backward as well, to see which are not finite.
+        """
+        _, normalizers, _ = self._totals(batches, {})
+        with rerun.same_randomness(), self._updates.only_trying():
+            if not gradients:
+                with torch.no_grad():
+                    self._forward_backward(batches, normalizers, forward_only=True)
+                return Rerun(self._own.values(), ())
+            with rerun.watching(self._names) as not_finite:
+                self._forward_backward(batches, normalizers)
+                self._updates.discard()
+                return Rerun(self._own.values(), not_finite())
 
     def eval_step(self, batches: Sequence[Batch]) -> tuple[dict[str, float], dict[str, float]]:
         """(sums, weights) over all micro-batches and data ranks, as in a training step, without gradients, with the weights
@@ -240,19 +274,23 @@ class Engine:
         return weights, {name: (value or total) / total for name, value in weights.items()}, added
 
     def _forward_backward(
-        self, batches: Sequence[Batch], normalizers: Mapping[str, float]
+        self, batches: Sequence[Batch], normalizers: Mapping[str, float], forward_only: bool = False
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """This rank's (loss, sums) in fp64, after forward and backward over all its micro-batches."""
+        self._own.clear()
 
         def stage(module: torch.nn.Module, batch: Batch) -> StageOutput:
             with deepspeed_compat.holding_no_weights(self.options):
                 output = self._objective(module, batch, normalizers)
+            self._own.add(module, output.loss)
+            if forward_only:
+                return output
             if deepspeed_compat.partitions_gradients(self.options):
                 self._reached.clear()  # every backward is reduced by itself, so each must reach everything
             self._updates.before_backward(output.loss, self._check_backward)
             return output
 
-        return pipeline.run(self.module, batches, stage, forward_only=False)
+        return pipeline.run(self.module, batches, stage, forward_only)
 
     def _reduce(
         self, loss: torch.Tensor, sums: Mapping[str, torch.Tensor]
@@ -261,12 +299,12 @@ class Engine:
         missing = torch.tensor(
             float(len(self._names) - len(self._reached)), dtype=torch.float64, device=loss.device
         )
-        vector = torch.stack([loss, missing, *sums.values()])
+        vector = torch.cat([torch.stack([loss, missing]), pipeline.in_one(sums)])
         pipeline.over_data_and_stages(vector)
         if self.topology.tensor > 1:  # these ranks count the same, but for what is missing
             dist.all_reduce(vector[1:2], group=parallel_state.get_tensor_model_parallel_group())
         total, lost, *values = vector.tolist()
-        return total / self.topology.data, int(lost), dict(zip(sums, values))
+        return total / self.topology.data, int(lost), pipeline.named(sums, values)
 
     def _check_backward(self) -> None:
         """Before ranks reduce a backward's gradients together, they agree that all have them: else they would wait

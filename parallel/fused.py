@@ -2,11 +2,13 @@
 stepped, so that there are never more than a few of them, no optimizer states, and no masters.
 
 What this costs: one micro-batch a step, as gradients are never added up, and no clipping, as the norm is known when all is
-done. In bf16 the weights themselves are rounded after each step.
+done. In bf16 the weights themselves are rounded after each step. A step whose loss is not finite changes nothing; from the
+first gradient on that is not finite nothing changes either, but the weights above it, nearer to the loss, are stepped already.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -41,10 +43,13 @@ class FusedUpdates:
         self._hooks = [param.register_post_accumulate_grad_hook(self._arrived) for param in names]
         self._done, self._here = 0, set[torch.nn.Parameter]()
         self._squares = torch.zeros((), dtype=torch.float64, device=next(module.parameters()).device)
-        self._is_finite, self._backwards = True, 0
+        self._is_finite, self._backwards, self._is_trial = True, 0, False
+        self._broken = torch.zeros_like(self._squares)  # 1 once a gradient of this step is not finite, on every rank
 
     def before_backward(self, loss: torch.Tensor, check: Callable[[], None]) -> None:
         """All ranks agree whether the loss is finite: afterwards it is too late."""
+        if self._is_trial:
+            return
         self._backwards += 1
         if self._backwards > 1:
             raise ParallelError(
@@ -55,16 +60,32 @@ class FusedUpdates:
         dist.all_reduce(wrong)
         self._is_finite = wrong.item() == 0
 
-    def step(self) -> tuple[float, bool]:
+    def step(self, accepts: Callable[[float], bool] | None = None) -> tuple[float, bool]:
         """All is done but the norm."""
-        squares, skipped = self._squares.clone(), not self._is_finite
+        if accepts is not None:
+            raise ParallelError(
+                "guard.skip_spikes=true with an optimizer that steps in the backward: the norm is known when all is done. Choose "
+                "guard=default, or another optim=."
+            )
+        squares, was_finite = self._squares.clone(), self._is_finite
         dist.all_reduce(squares)
         self.discard()
-        return float(squares.sqrt()), skipped
+        norm = float(squares.sqrt())
+        return (norm, not was_finite) if math.isfinite(norm) else (math.inf, True)
+
+    @contextmanager
+    def only_trying(self) -> Iterator[None]:
+        """Gradients are dropped as they come."""
+        self._is_trial = True
+        try:
+            yield
+        finally:
+            self._is_trial = False
 
     def discard(self) -> None:
         """There is nothing left."""
         self._squares.zero_()
+        self._broken.zero_()
         self._is_finite, self._backwards, self._done = True, 0, 0
         self._here.clear()
 
@@ -84,6 +105,9 @@ class FusedUpdates:
     def _arrived(self, param: torch.nn.Parameter) -> None:
         """Steps what is next. One order for all: ranks with other pages have their gradients in another one, and would wait
         for each other."""
+        if self._is_trial:
+            param.grad = None
+            return
         self._here.add(param)
         while self._done < len(self._order) and self._order[self._done] in self._here:
             self._stepped(self._order[self._done])
@@ -101,9 +125,19 @@ class FusedUpdates:
         copies = group.size()
         if getattr(param, "allreduce", True) and not getattr(param, "tensor_model_parallel", False):
             copies *= self._topology.tensor
-        self._squares += gradient.double().square().sum() / copies
+        squares = gradient.double().square().sum()
+        self._squares += squares / copies
         if self._is_finite:
-            self._optimizer.update(param, gradient, self._groups[param])
+            self._update(param, gradient, squares)
+
+    def _update(self, param: Any, gradient: torch.Tensor, squares: torch.Tensor) -> None:
+        """As the rule says, unless a gradient of this step was not finite on any rank. The host waits for nothing."""
+        self._broken += ~squares.isfinite()
+        if self._topology.tensor > 1 or self._topology.expert > 1:  # these have gradients of their own
+            dist.all_reduce(self._broken)
+        before = param.detach().clone()
+        self._optimizer.update(param, gradient, self._groups[param])
+        param.copy_(torch.where(self._broken > 0, before, param))
 
 
 def _refuse(options: EngineOptions, topology: Topology) -> None:

@@ -1,7 +1,7 @@
 """What turns gradients into weights: DeepSpeed's ZeRO, as the engine uses it."""
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -21,8 +21,12 @@ class Updates(Protocol):
     def before_backward(self, loss: torch.Tensor, check: Callable[[], None]) -> None:
         """A micro-batch's forward is done. `check`: before ranks reduce together what a backward gave."""
 
-    def step(self) -> tuple[float, bool]:
-        """Updates the weights; (gradient norm, whether nothing was updated because it is not finite)."""
+    def step(self, accepts: Callable[[float], bool] | None = None) -> tuple[float, bool]:
+        """Updates the weights, unless the gradient is not finite or `accepts` refuses its norm; (the norm, inf where it is not
+        finite; whether nothing was updated)."""
+
+    def only_trying(self) -> AbstractContextManager[None]:
+        """Backwards inside change no weight; `discard` follows."""
 
     def discard(self) -> None:
         """The gradients of this step are not used."""
@@ -61,10 +65,24 @@ class ZeroUpdates:
         if deepspeed_compat.partitions_gradients(self._options):
             deepspeed_compat.reduce_after_backward(self._deepspeed, loss, check)
 
-    def step(self) -> tuple[float, bool]:
+    def step(self, accepts: Callable[[float], bool] | None = None) -> tuple[float, bool]:
         """Reduces what is not reduced yet, clips, updates."""
-        deepspeed_compat.step(self._deepspeed, self._options)
-        return float(self._deepspeed.get_global_grad_norm()), bool(self._deepspeed.optimizer.overflow)
+        refused: list[float] = []
+
+        def is_accepted(norm: float) -> bool:
+            if accepts is None or accepts(norm):
+                return True
+            refused.append(norm)
+            return False
+
+        with deepspeed_compat.deciding(is_accepted) if accepts else nullcontext():
+            deepspeed_compat.step(self._deepspeed, self._options)
+        norm = refused[0] if refused else float(self._deepspeed.get_global_grad_norm())
+        return norm, bool(self._deepspeed.optimizer.overflow)
+
+    def only_trying(self) -> AbstractContextManager[None]:
+        """They never do: `step` does."""
+        return nullcontext()
 
     def discard(self) -> None:
         """The next step starts from no gradients."""

@@ -13,6 +13,7 @@ What is worked around here, each measured:
   and autograd would keep weights whole that it has freed (`holding_no_weights`).
 """
 
+from parallel.deepspeed_compat.deciding import deciding
 from parallel.deepspeed_compat.groups import forget, parameter_groups, register_experts, unregister_experts
 from parallel.deepspeed_compat.lifetime import configuration, initialize, load, prime, release
 from parallel.deepspeed_compat.private import PRIVATE
@@ -40,6 +41,7 @@ __all__ = [
     "PRIVATE",
     "accumulated_gradient",
     "configuration",
+    "deciding",
     "discard",
     "forget",
     "fragment",
