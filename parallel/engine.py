@@ -11,7 +11,7 @@ auxiliary losses that megatron-core's routers add in backward are averaged over 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -32,6 +32,7 @@ from parallel.fused import FusedUpdates
 from parallel.layers import transforms_in
 from parallel.optimizer import FusedOptimizer
 from parallel.options import EngineOptions, check
+from parallel.pieces import Piece
 from parallel.pipeline import StageOutput
 from parallel.rerun import OwnLosses, Rerun
 from parallel.topology import Topology
@@ -210,6 +211,14 @@ class Engine:
         """
         facts = {"extra": extra, **self._facts()}
         return resume.save(self._writer, Path(root), step, self._state, facts, keep, background, base)
+
+    def pieces(self) -> Iterator[Piece]:
+        """What `save` would write of the weights and the optimizer; all ranks call it, and go through all of it."""
+        return resume.pieces_of(self._state)
+
+    def trained_keys(self) -> dict[torch.Tensor, str]:
+        """This rank's trained parameters, with what `pieces` calls them."""
+        return self._state.keys()
 
     def wait(self) -> None:
         """Returns when no checkpoint is being written. Raises CheckpointError, once, for one that failed."""

@@ -1,6 +1,6 @@
 """Saves and restores a training run: weights, optimizer, counters and random states, through DeepSpeed's partitions."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,11 @@ class TrainingState:
         """Whether a tensor changes from step to step."""
         return id(place.tensor) in self._moving
 
+    def keys(self) -> dict[torch.Tensor, str]:
+        """The parameters that change from step to step, with what they are called in checkpoints."""
+        places = (*self.trained, *self._others)
+        return {place.tensor: place.entry.key for place in places if self.trains(place)}
+
     def _today(self, tensor: torch.Tensor) -> torch.Tensor:
         owner, name = self._buffers.get(id(tensor), (None, ""))
         return tensor if owner is None else getattr(owner, name)
@@ -78,19 +83,23 @@ def save(
     """Writes a checkpoint of everything, or with `base` of what that does not hold already; all ranks call it. `facts` must be
     JSON.
     """
-    pieces = random_pieces()
     known = store.contents(base.folder).keys() if base else ()
+    pieces = random_pieces() + list(pieces_of(state, known))
+    counted = {"step": step, **optimizer_pieces.counts(state.optimizer), **facts}
+    counted |= base.facts(root) if base else {}
+    return writer.save(root, step, pieces, counted, keep, background)
+
+
+def pieces_of(state: TrainingState, known: Collection[str] = ()) -> Iterator[Piece]:
+    """Weights and optimizer tensors as they are now; all ranks call it. known: keys of frozen weights that are left out."""
     for place in state.others():
         if f"model.{place.entry.key}" in known and not state.trains(place):
             continue
         value = deepspeed_compat.whole(place.tensor)
-        pieces += [_kept(piece) for piece in cut(place.entry, value, "model.") if piece.first]
+        yield from (_kept(piece) for piece in cut(place.entry, value, "model.") if piece.first)
     for place in state.trained:
-        pieces += optimizer_pieces.stored(place, state.optimizer)
-    pieces += optimizer_pieces.of_others(state.optimizer)
-    counted = {"step": step, **optimizer_pieces.counts(state.optimizer), **facts}
-    counted |= base.facts(root) if base else {}
-    return writer.save(root, step, pieces, counted, keep, background)
+        yield from optimizer_pieces.stored(place, state.optimizer)
+    yield from optimizer_pieces.of_others(state.optimizer)
 
 
 def load(path: Path, state: TrainingState, topology: Topology, strict: bool) -> dict[str, Any] | None:

@@ -31,6 +31,7 @@ from train.loop import Progress, Run, restore, state_of, train
 from train.model.optical import OpticalModel, build
 from train.monitor.monitor import Monitor
 from train.objective import NextToken
+from train.observe.checksums import Checksums
 from train.observe.observer import Observer
 from train.optimizer import groups_of, optimizer_of
 from train.parameters import counted, freeze, freeze_idle_heads
@@ -97,7 +98,7 @@ def run(config: Config, stop: StopFlag, overrides: Sequence[str] = ()) -> StageR
                           name=config.run.name, config=asdict(config))  # fmt: skip
         saver = Saver(engine, checkpoints, config.stage.keep_checkpoints, config.stage.save_in_background, monitor.note,
                       None if saves_base(config) else base)  # fmt: skip
-        run = Run(config, engine, stream, curriculum, probe, monitor, stop, Progress(), lambda: None, watch=watch, observers=observers_of(config))
+        run = Run(config, engine, stream, curriculum, probe, monitor, stop, Progress(), lambda: None, watch=watch, observers=observers_of(config, engine, folder))
         run.save = lambda: saver.save(run.progress.step, state_of(run))
         if resumed:
             restore(run, resumed.extra)
@@ -154,9 +155,10 @@ def build_model(config: Config, tokenizer: Tokenizer) -> OpticalModel | Chunks:
     return model
 
 
-def observers_of(config: Config) -> list[Observer]:
+def observers_of(config: Config, engine: Engine, folder: Path) -> list[Observer]:
     """What looks at each step from beside it."""
-    return []
+    rank, every = environment()[0], config.logger.checksums_every
+    return [Checksums(engine, folder, every, writes=rank == 0)] if every else []
 
 
 def settle_masks(model: torch.nn.Module, opened: Callable[[], Stream], count: int) -> None:

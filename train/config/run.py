@@ -10,6 +10,7 @@ class LoggerConfig:
     wandb: str = "disabled"  # "offline" | "online" | "disabled"
     project: str = "microfiche"
     console_every: int = 20  # steps
+    checksums_every: int = 0  # steps after which sums over all bits are written, for train.compare; 0 for never
 
 
 @dataclass

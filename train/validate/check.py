@@ -130,6 +130,7 @@ def _run(config: Config) -> Iterator[str]:
     yield from rules.one_of("run.device", config.run.device, ["auto", "cpu", "cuda"])
     yield from rules.one_of("logger.wandb", config.logger.wandb, ["offline", "online", "disabled"])
     yield from rules.positive("logger", config.logger, "console_every")
+    yield from rules.at_least("logger.checksums_every", config.logger.checksums_every, 0)
     yield from rules.positive("run", config.run, "timeout")
     yield from variable_faults(os.environ) if config.deterministic else ()
     if not 0 <= config.seed < 2**31:
