@@ -5,11 +5,15 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 Fault = Callable[[], object]
 
@@ -32,8 +36,6 @@ def inside_save(moment: str, save: int, action: Fault) -> None:
     """Does something inside the process's save number `save` (1, 2, …), when it comes to `moment`, a name in MOMENTS."""
     from parallel import checkpoint, integrity, pieces
 
-    begun = [0]
-    _before(checkpoint, "save", lambda: begun.__setitem__(0, begun[0] + 1))
     owner, name, count = {
         "folder made": (pieces, "write", 1),
         "one tensor written": (pieces._SavePlanner, "resolve_data", 2),
@@ -44,15 +46,22 @@ def inside_save(moment: str, save: int, action: Fault) -> None:
         "latest half replaced": (os, "replace", 1),
         "old folder unnamed": (shutil, "rmtree", 1),
     }[moment]
-    met = [0]
+    begun = met = 0
 
-    def due() -> None:
-        if begun[0] == save:
-            met[0] += 1
-            if met[0] == count:
+    def begin() -> None:
+        nonlocal begun
+        begun += 1
+
+    def come() -> None:
+        nonlocal met
+        if begun == save:
+            met += 1
+            if met == count:
                 action()
 
-    _before(owner, name, due)
+    # folders are also removed when a save begins: what killed ones left
+    _before(checkpoint, "_finish" if owner is shutil else "save", begin)
+    _before(owner, name, come)
 
 
 MOMENTS = (
@@ -103,6 +112,19 @@ def clock_jumps(by: float) -> None:
             return datetime.datetime.fromtimestamp(time.time(), tz)
 
     monitor.datetime = Skewed  # type: ignore[misc]
+
+
+@contextmanager
+def mount(folder: Path, options: str) -> Iterator[Path]:
+    """A file system in memory at `folder`; the test is skipped where that is not allowed."""
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def _before(owner: Any, name: str, action: Fault) -> None:
