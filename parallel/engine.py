@@ -310,8 +310,9 @@ class Engine:
         )
         vector = torch.cat([torch.stack([loss, missing]), pipeline.in_one(sums)])
         pipeline.over_data_and_stages(vector)
-        if self.topology.tensor > 1:  # these ranks count the same, but for what is missing
-            dist.all_reduce(vector[1:2], group=parallel_state.get_tensor_model_parallel_group())
+        if self.topology.tensor > 1:  # these ranks count the same, but for what is missing, and for faults of a machine
+            vector[0] /= self.topology.tensor
+            dist.all_reduce(vector[:2], group=parallel_state.get_tensor_model_parallel_group())
         total, lost, *values = vector.tolist()
         return total / self.topology.data, int(lost), pipeline.named(sums, values)
 

@@ -13,6 +13,7 @@ from parallel.device import device
 from parallel.engine import Engine, StepOutput
 from train.config import Config
 from train.curriculum import Curriculum
+from train.guard.guard import Guard
 from train.launch.signals import StopFlag
 from train.monitor.monitor import Monitor
 from train.observe.observer import Look, Observer
@@ -52,6 +53,7 @@ class Run:
     probe: Probe
     monitor: Monitor
     stop: StopFlag
+    guard: Guard
     progress: Progress
     save: Callable[[], object]
     beat: Callable[[], object] = lambda: None  # tells the watchdog that there is progress
@@ -72,12 +74,13 @@ def train(run: Run) -> bool:
         batches = [batch.to(device()) for batch in run.stream.next_step()]
         waited = time.monotonic() - started
         known = {"batch": run.stream.batch_hash(batches), "samples": sum(batch.count for batch in batches)}
-        output = run.engine.train_step(batches, known)
+        output = run.engine.train_step(batches, known, run.guard.accepts)
         seconds = time.monotonic() - started
         progress.count(output, seconds)
         look = Look(progress.step, batches, output, seconds, waited)
-        seen = [observer.after(look) for observer in run.observers]
+        seen = [run.guard.values(look), *(observer.after(look) for observer in run.observers)]
         run.monitor.step(progress.step, ChainMap(step_values(run, output, rate, seconds, waited), *map(dict, seen)))
+        run.guard.judge(look)
         run.beat()
         if _due(progress.step, stage.evaluate_every, stage.steps):
             evaluate(run)
@@ -106,6 +109,7 @@ def evaluate(run: Run) -> None:
     run.monitor.evaluation(run.progress.step, values)
     if run.curriculum.observe(run.progress.step, {source: row["accuracy"] for source, row in found.items()}):
         run.stream.set_weights(run.curriculum.shares())
+        run.guard.restart()
         run.monitor.note(f"curriculum: level {run.curriculum.level} adds {', '.join(run.curriculum.newest())}")
 
 
@@ -140,6 +144,7 @@ def state_of(run: Run) -> dict[str, Any]:
         "progress": vars(run.progress).copy(),
         "cursor": run.stream.cursor.to_json(),
         "curriculum": run.curriculum.state(),
+        "guard": run.guard.state(),
     }
 
 
@@ -147,6 +152,8 @@ def restore(run: Run, state: dict[str, Any]) -> None:
     """Continues where `state` was saved: counters, curriculum, place in the data."""
     vars(run.progress).update(state["progress"])
     run.curriculum.restore(state["curriculum"])
+    if "guard" in state:  # not in checkpoints of former versions
+        run.guard.restore(state["guard"])
     run.stream.seek(Cursor.from_json(state["cursor"]))
 
 

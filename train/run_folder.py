@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+BAD_STEPS = "bad_steps.jsonl"  # a row for each step that was skipped or stood out
 CHECKSUMS = "checksums.jsonl"  # a row for each step that was summed up
 WEIGHT_DECOMPOSITION = "weight_decomposition.jsonl"  # a row for each weight and look
 

@@ -20,16 +20,18 @@ from data_pipeline.tokenizer import Tokenizer, load_tokenizer
 from parallel.device import device
 from parallel.engine import Engine, EngineOptions
 from parallel.layers import Chunks
-from parallel.topology import environment
+from parallel.topology import Topology, environment
 from train.config import Config
 from train.curriculum import Curriculum
 from train.distill.attach import attach_helpers, collator_of, objective_of, teacher_of
+from train.guard.guard import Guard
 from train.launch.signals import StopFlag
 from train.launch.watchdog import Watchdog
 from train.layout import topology_of
 from train.loop import Progress, Run, restore, state_of, train
 from train.model.optical import OpticalModel, build
 from train.monitor.monitor import Monitor
+from train.monitor.status import ending_told
 from train.objective import NextToken
 from train.observe.checksums import Checksums
 from train.observe.observer import Observer
@@ -57,9 +59,12 @@ class StageResult:
 
 def run(config: Config, stop: StopFlag, overrides: Sequence[str] = ()) -> StageResult:
     """Runs or resumes the stage that `config` describes, in `run.directory`/`run.name`. Process groups must exist."""
-    rank, world, _ = environment()
-    topology = topology_of(config.parallel, world)
-    folder = Path(config.run.directory) / config.run.name
+    folder, (rank, world, _) = Path(config.run.directory) / config.run.name, environment()
+    with ending_told(folder, rank):
+        return _run(config, stop, overrides, folder, rank, topology_of(config.parallel, world))
+
+
+def _run(config: Config, stop: StopFlag, overrides: Sequence[str], folder: Path, rank: int, topology: Topology) -> StageResult:
     checkpoints = folder / "checkpoints"
     tokenizer = load_tokenizer(config.data.tokenizer)
     model = build_model(config, tokenizer)
@@ -97,8 +102,9 @@ def run(config: Config, stop: StopFlag, overrides: Sequence[str] = ()) -> StageR
         monitor = Monitor(folder, config.logger, config.stage.steps, rank, start_step=resumed.step if resumed else 0,
                           name=config.run.name, config=asdict(config))  # fmt: skip
         saver = Saver(engine, checkpoints, config.stage.keep_checkpoints, config.stage.save_in_background, monitor.note,
-                      None if saves_base(config) else base)  # fmt: skip
-        run = Run(config, engine, stream, curriculum, probe, monitor, stop, Progress(), lambda: None, watch=watch, observers=observers_of(config, engine, folder))
+                      None if saves_base(config) else base, monitor.saved)  # fmt: skip
+        guard = Guard(config, engine, folder, monitor.note, resumed.step if resumed else 0)
+        run = Run(config, engine, stream, curriculum, probe, monitor, stop, guard, Progress(), lambda: None, watch=watch, observers=observers_of(config, engine, folder))
         run.save = lambda: saver.save(run.progress.step, state_of(run))
         if resumed:
             restore(run, resumed.extra)
@@ -116,7 +122,7 @@ def moved(run: Run, saver: Saver, sizes: tuple[int, int]) -> bool:
     monitor.status("running", parameters=sizes[0], device=device_name())
 
     def lost(message: str) -> None:
-        monitor.status("failed", error=message)
+        monitor.status("failed", error=message, user_error=False)
 
     try:
         watchdog = Watchdog(run.config.run.timeout, lambda: f"step {run.progress.step + 1}", rank, lost)
@@ -124,10 +130,10 @@ def moved(run: Run, saver: Saver, sizes: tuple[int, int]) -> bool:
         with watchdog, run.stop.working():
             finished = train(run)
             saver.finish()
-        monitor.status("finished" if finished else "stopped")
+        monitor.ended(finished, run.stop)
         return finished
     except BaseException as error:
-        monitor.status("failed", error=f"{type(error).__name__}: {error}")
+        monitor.failed(error)
         raise
     finally:
         for observer in run.observers:

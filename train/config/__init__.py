@@ -7,6 +7,7 @@ is refused while the configuration is composed. Values that are well typed but i
 
 from train.config.compress import DistillConfig, PruneConfig, QuantizeConfig
 from train.config.config import Config
+from train.config.guard import GuardConfig
 from train.config.model import DecoderConfig, EncoderConfig, ModelConfig
 from train.config.optim import InitConfig, OptimConfig
 from train.config.parallel import EngineConfig, ParallelConfig
@@ -24,6 +25,7 @@ __all__ = [
     "DistillConfig",
     "EncoderConfig",
     "EngineConfig",
+    "GuardConfig",
     "InitConfig",
     "LoggerConfig",
     "ModelConfig",

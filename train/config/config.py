@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from data_pipeline.data_config import DataConfig
 from train.config.compress import DistillConfig, PruneConfig, QuantizeConfig
+from train.config.guard import GuardConfig
 from train.config.model import ModelConfig
 from train.config.optim import InitConfig, OptimConfig
 from train.config.parallel import EngineConfig, ParallelConfig
@@ -28,6 +29,7 @@ class Config:
     prune: PruneConfig = field(default_factory=PruneConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
     stage: StageConfig = field(default_factory=StageConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     seed: int = 0
     deterministic: bool = False  # whether another run of the same configuration gives the same numbers on a GPU, too, bit by bit

@@ -15,6 +15,7 @@ from train.config import Config
 from train.targets import chosen
 from train.validate.distill import distill_faults
 from train.validate.files import file_faults
+from train.validate.guard import guard_faults
 from train.validate.layout import layout_faults
 from train.validate.model import model_faults
 from train.validate.optim import init_faults, optim_faults
@@ -41,7 +42,7 @@ def validate(config: Config, world: int, files: bool = True) -> None:
     files: also look for the shard sets, the tokenizer and the checkpoint it names (a recipe makes them only
     later).
     """
-    checks = (model_faults, _data, init_faults, _stage, _curriculum, _run, tune_faults, distill_faults, quantize_faults, prune_faults)
+    checks = (model_faults, _data, init_faults, _stage, _curriculum, _run, tune_faults, distill_faults, quantize_faults, prune_faults, guard_faults)
     faults = [fault for check in checks for fault in check(config)]
     faults += [*optim_faults(config, world), *layout_faults(config, world)]
     if files and not faults:
