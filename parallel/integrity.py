@@ -24,20 +24,32 @@ def verify(folder: Path, part: slice = slice(None)) -> list[str]:
     `part`: which of the files, in sorted order, to read.
     """
     try:
-        files = json.loads((folder / MANIFEST).read_text())["files"]
-        items = sorted(files.items())[part]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return [f"{MANIFEST}: {error}"]
+        items = sorted(_listed(folder).items())[part]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return [f"{MANIFEST}: {error!r}" if isinstance(error, KeyError) else f"{MANIFEST}: {error}"]
     problems = []
     for name, entry in items:
         file = folder / name
         if not file.is_file():
             problems.append(f"{name}: missing")
-        elif file.stat().st_size != entry["bytes"]:
-            problems.append(f"{name}: {file.stat().st_size} bytes, {entry['bytes']} were written")
-        elif checksum(file) != entry["crc32"]:
+        elif file.stat().st_size != entry[0]:
+            problems.append(f"{name}: {file.stat().st_size} bytes, {entry[0]} were written")
+        elif checksum(file) != entry[1]:
             problems.append(f"{name}: checksum differs")
     return problems
+
+
+def _listed(folder: Path) -> dict[str, tuple[int, int]]:
+    """Name → (bytes, CRC-32) by the manifest. Any of many errors where it is not one, or not of this folder."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    files = {name: (int(entry["bytes"]), int(entry["crc32"])) for name, entry in manifest["files"].items()}
+    if not files:
+        raise ValueError("it lists no file")
+    if any(Path(name).name != name for name in files):
+        raise ValueError("it lists files of other folders")
+    if folder.name.startswith("step-") and int(folder.name.removeprefix("step-")) != manifest["step"]:
+        raise ValueError(f"of step {manifest['step']}")
+    return files
 
 
 def checksum(file: Path, block: int = 1 << 22) -> int:
