@@ -20,20 +20,26 @@ class Saver:
         background: bool,
         say: Callable[[str], object],
         base: Base | None = None,
+        saved: Callable[[int], object] = lambda step: None,
     ) -> None:
-        """base: the checkpoint whose weights are left out, as they did not change."""
+        """base: the checkpoint whose weights are left out, as they did not change. saved: told of each step that is whole on
+        disk, in the background at the latest when the next save begins.
+        """
         self.engine, self.root, self.keep, self.background, self.say = engine, root, keep, background, say
         self.base = base
         self._error: CheckpointError | None = None
+        self._saved, self._writing = saved, 0  # the step that is being written
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Begins a save, after the one before it. A failure of either is told, and the older checkpoints stay."""
         self._settle()
         try:
             self.engine.save(self.root, step, state, self.keep, self.background, self.base)
-            self._error = None
+            self._error, self._writing = None, step
         except CheckpointError as error:
             self._failed(error)
+        if not self.background:
+            self._settle()
 
     def finish(self) -> None:
         """Returns when everything is written. Raises CheckpointError where the last save failed."""
@@ -44,8 +50,11 @@ class Saver:
     def _settle(self) -> None:
         try:
             self.engine.wait()
+            if self._writing:
+                self._saved(self._writing)
         except CheckpointError as error:
             self._failed(error)
+        self._writing = 0
 
     def _failed(self, error: CheckpointError) -> None:
         self._error = error

@@ -30,6 +30,7 @@ class StopFlag:
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None  # the first one that came
         self._before: dict[signal.Signals, Any] = {}
+        self._came = 0.0  # when it came, by the monotonic clock
         self._working, self._presses, self._pressed = False, 0, 0.0
 
     def __enter__(self) -> Self:
@@ -56,9 +57,14 @@ class StopFlag:
         """Whether this process was asked to stop."""
         return self.signal is not None
 
+    @property
+    def age(self) -> float:
+        """Seconds since the first signal came to any process, as far as this one knows; 0 where none did."""
+        return time.monotonic() - self._came if self.signal else 0.0
+
     def requested_anywhere(self) -> bool:
-        """Whether any process was asked to stop: the same answer on all of them. A collective call, one
-        number.
+        """Whether any process was asked to stop: the same answer on all of them. A collective call, two
+        numbers.
 
         Slurm may signal one rank earlier than another; ranks that stopped at different steps would wait for
         each other for ever.
@@ -70,10 +76,11 @@ class StopFlag:
             return self.requested
         from parallel.device import device
 
-        flag = torch.tensor(float(self.signal or 0), device=device())
+        flag = torch.tensor([float(self.signal or 0), self.age], device=device())
         dist.all_reduce(flag, op=dist.ReduceOp.MAX)
-        if flag.item() and self.signal is None:
-            self.signal = signal.Signals(int(flag.item()))
+        number, age = flag.tolist()
+        if number:
+            self.signal, self._came = self.signal or signal.Signals(int(number)), time.monotonic() - age
         return self.requested
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
@@ -81,7 +88,7 @@ class StopFlag:
             raise KeyboardInterrupt
         first, name = self.signal is None, signal.Signals(number)
         if first:
-            self.signal = name
+            self.signal, self._came = name, time.monotonic()
         if number == signal.SIGINT:
             self._press()
         elif first:

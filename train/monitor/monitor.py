@@ -9,15 +9,16 @@ does nothing.
 import json
 import os
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import Console
 
+from train.launch.signals import StopFlag
 from train.monitor.console import ConsoleLine
+from train.monitor.status import Status, ending
 from train.monitor.wandb_logger import WandbLogger
-from train.run_folder import WEIGHT_DECOMPOSITION, keep_until, plain, write_json
+from train.run_folder import WEIGHT_DECOMPOSITION, keep_until, plain
 
 
 class LoggerSettings(Protocol):
@@ -57,7 +58,7 @@ class Monitor:
         run_folder.mkdir(parents=True, exist_ok=True)
         self._name = name or run_folder.name
         self._console = ConsoleLine(self._name, total_steps, logger.console_every, console)
-        self._fields: dict[str, Any] = {}
+        self._status = Status(run_folder, self._name, total_steps, start_step)
         path = run_folder / "metrics.jsonl"
         keep_until(path, start_step)
         keep_until(run_folder / WEIGHT_DECOMPOSITION, start_step)
@@ -105,16 +106,27 @@ class Monitor:
         self._console.say(text)
 
     def status(self, state: str, **fields: Any) -> None:
-        """Replace status.json in one motion: {state, step, total_steps, updated, **fields}; fields given
-        earlier stay.
-        """
+        """Replace status.json in one motion (see `Status`); fields given earlier stay."""
         if not self.active:
             return
-        self._fields |= plain(fields)
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        own = {"state": state, "step": self._last_step, "total_steps": self.total_steps, "updated": now}
-        write_json(self.folder / "status.json", {"name": self._name} | own | self._fields)
+        self._status.write(state, self._last_step, fields)
         os.fsync(self._metrics.fileno())
+
+    def saved(self, step: int) -> None:
+        """The checkpoint of `step` is whole."""
+        self.status("running", saved_step=step)
+
+    def ended(self, finished: bool, stop: StopFlag) -> None:
+        """All is saved, after the last step or because of a signal; tells how long it took from the signal to here."""
+        if finished:
+            self.status("finished")
+        elif stop.signal is not None:
+            self.note(f"{stop.signal.name} at step {self._last_step}: saved in {stop.age:.1f} s, stopped")
+            self.status("stopped", signal=stop.signal.name, saved_seconds=round(stop.age, 2))
+
+    def failed(self, error: BaseException) -> None:
+        """The run ends with `error`."""
+        self.status(**ending(error))
 
     def close(self) -> None:
         """Close the file and wandb; prints the `wandb sync` line once where wandb was offline."""
