@@ -5,7 +5,7 @@ what megatron-core is told. One tensor crosses each boundary. A loss that arises
 head on the encoder's features, is hung onto the tensor that leaves its stage and takes part in that stage's backward.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
@@ -19,7 +19,7 @@ from megatron.core.transformer.moe.moe_utils import MoEAuxLossAutoScaler
 from parallel.errors import ParallelError
 from parallel.layers import chunks_of
 
-__all__ = ["Batch", "StageOutput", "evaluating", "forward_only", "over_data_and_stages", "run"]
+__all__ = ["Batch", "StageOutput", "evaluating", "forward_only", "in_one", "named", "over_data_and_stages", "run"]
 
 
 class Batch(Protocol):
@@ -37,7 +37,8 @@ class StageOutput:
     """What one piece of the model makes of one micro-batch.
 
     hidden: what the next piece takes, 3-D; None on the last. loss: scalar, what this piece adds to the objective.
-    sums: scalars for the log by name, the same names on every piece (zero where another one counts).
+    sums: for the log by name, the same names on every piece (zero where another one counts): scalars, or vectors, each of
+    whose numbers is a sum of its own (`named`).
     """
 
     hidden: torch.Tensor | None
@@ -78,7 +79,7 @@ def run(
         forward_only=forward_only,
     )
     names = _same_names([output.sums for output in done])
-    sums = {name: torch.stack([output.sums[name] for output in done]).sum() for name in names}
+    sums = {name: torch.stack([output.sums[name] for output in done]).sum(0) for name in names}
     return torch.stack([output.loss for output in done]).sum() / count, sums
 
 
@@ -94,9 +95,24 @@ def forward_only(
     """
     with evaluating(module):
         _, sums = run(module, batches, function, forward_only=True)
-    vector = torch.stack(list(sums.values()))
+    vector = in_one(sums)
     over_data_and_stages(vector)
-    return dict(zip(sums, vector.tolist()))
+    return named(sums, vector.tolist())
+
+
+def in_one(sums: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """All their numbers, one after the other."""
+    return torch.cat([value.flatten() for value in sums.values()])
+
+
+def named(sums: Mapping[str, torch.Tensor], values: Sequence[float]) -> dict[str, float]:
+    """The numbers of `in_one`, by name; those of a vector as "name.0", "name.1", …."""
+    names = [
+        name if value.ndim == 0 else f"{name}.{number}"
+        for name, value in sums.items()
+        for number in range(value.numel())
+    ]
+    return dict(zip(names, values, strict=True))
 
 
 @contextmanager
