@@ -41,6 +41,7 @@ def run(
     check: Callable[[SchemaT], None] | None = None,
     name_option: str | None = None,
     short: Mapping[str, str] = MappingProxyType({}),
+    positional: Sequence[str] = (),
 ) -> int:
     """Runs `main(config)` with the configuration that `argv` (default: the process's arguments) selects;
     returns the exit code.
@@ -53,7 +54,8 @@ def run(
     name_option: the option that names where a run writes; each run of a sweep (`-m`) gets a name of its own
     there.
 
-    short: short names of options, such as {"from": "stage.start_from"}.
+    short: short names of options, such as {"from": "stage.start_from"}. positional: options that may be given by their values
+    alone, in this order, as files are.
 
     What a user can do wrong (ConfigError, and every exception with a true attribute `user_error` or of
     data_pipeline.errors.UserError) is printed without a traceback; the exit code is 2. Ctrl-C: 130. An int
@@ -72,6 +74,7 @@ def run(
             check,
             name_option,
             short,
+            positional,
         )
     except KeyboardInterrupt:
         print(f"{program}: stopped by Ctrl-C", file=sys.stderr)
@@ -105,9 +108,10 @@ def _run(
     check: Callable[[Any], None] | None,
     name_option: str | None,
     short: Mapping[str, str],
+    positional: Sequence[str],
 ) -> int:
     flags = _parse_flags(argv)
-    flags.overrides = [_in_full(override, short) for override in flags.overrides]
+    flags.overrides = [_in_full(override, short) for override in _named(flags.overrides, positional)]
     composer = Composer(config_name, schema, flags.config_dir)
     if flags.help:
         print(help_text(program, composer, description, examples))
@@ -132,6 +136,17 @@ def _run(
             if isinstance(code, int) and code:
                 return code
     return 0
+
+
+def _named(arguments: Sequence[str], names: Sequence[str]) -> Iterator[str]:
+    """The arguments as overrides: those that are none are values of `names`, in this order."""
+    left = iter(names)
+    for argument in arguments:
+        # the folders that a sweep makes have an equals sign in their names
+        is_value = ("=" not in argument and not argument.startswith("~")) or Path(argument).exists()
+        name = next(left, None) if is_value else None
+        quoted = argument.replace("\\", "\\\\").replace("'", "\\'")
+        yield f"{name}='{quoted}'" if name else argument
 
 
 def _in_full(override: str, short: Mapping[str, str]) -> str:

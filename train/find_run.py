@@ -6,11 +6,11 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from data_pipeline.errors import UserError
 from train.config import Config
 from train.run_folder import read_json
+from train.settings import read_settings
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def run_folder_of(path: Path) -> Path:
 def read_config(path: Path) -> Config:
     """A run's config.yaml as it was resolved for the run. Raises UserError where it cannot be read."""
     try:
-        loaded = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path)))
-    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        loaded = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), read_settings(path)))
+    except OmegaConfBaseException as error:
         raise UserError(f"{path}: not the configuration of a run ({str(error).splitlines()[0]})") from error
     assert isinstance(loaded, Config)
     return loaded

@@ -8,6 +8,7 @@ in which a backward first reached them: they are comparable within one layout.
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,8 @@ class Checksums:
 
         state = sums_of_pieces(self._engine.pieces())  # by all ranks
         if self._writes:
-            row = {"step": step, "state": _told(state), "gradients": _told(gradients)}
+            layout = asdict(self._engine.topology)
+            row = {"step": step, "layout": layout, "state": _told(state), "gradients": _told(gradients)}
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
 

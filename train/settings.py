@@ -1,0 +1,36 @@
+"""A run's config.yaml, which may be a stranger's: plain values and nothing that stands for something else.
+
+OmegaConf would put variables of the environment where a file says `${oc.env:NAME}`, and YAML lets a short file stand for a
+huge one. What a run writes has neither.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data_pipeline.errors import UserError
+
+LARGEST = 1 << 20  # bytes; a run writes 5 kB
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The file's mapping as it is written. Raises UserError, naming the file, for anything else."""
+    try:
+        if path.stat().st_size > LARGEST:
+            raise _unusable(path, f"larger than {LARGEST >> 20} MB")
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise _unusable(path, "it has aliases, which no run writes")
+        found = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
+        raise _unusable(path, str(error).splitlines()[0]) from error
+    if "${" in text:
+        raise _unusable(path, "it has interpolations (${...}), which no run writes")
+    if not isinstance(found, dict):
+        raise _unusable(path, "no mapping")
+    return found
+
+
+def _unusable(path: Path, reason: str) -> UserError:
+    return UserError(f"{path}: not the configuration of a run ({reason})")
