@@ -25,7 +25,7 @@ from megatron.core import parallel_state
 from parallel import deepspeed_compat, pipeline, prepare, rerun, resume
 from parallel.accepting import Accepts, agreed
 from parallel.base import Base
-from parallel.checkpoint_writer import Writer
+from parallel.checkpoint_writer import Writer, Written
 from parallel.device import device
 from parallel.errors import MissingGradient, ParallelError
 from parallel.fused import FusedUpdates
@@ -116,6 +116,7 @@ class Engine:
         self._hooks = prepare.sum_over_sequence_parts(self._names, topology)
         self._reached: set[torch.nn.Parameter] = set()
         self._own = OwnLosses()
+        self.at_work: Any = None  # the micro-batch whose forward began last, while forwards and backwards run
         self._hooks += prepare.watch_gradients(self._names, self._reached)
         self._transforms = transforms_in(module)
 
@@ -220,6 +221,11 @@ class Engine:
         """This rank's trained parameters, with what `pieces` calls them."""
         return self._state.keys()
 
+    @property
+    def written(self) -> Written | None:
+        """The last checkpoint that this engine has saved."""
+        return self._writer.written
+
     def wait(self) -> None:
         """Returns when no checkpoint is being written. Raises CheckpointError, once, for one that failed."""
         self._writer.wait()
@@ -289,6 +295,7 @@ class Engine:
         self._own.clear()
 
         def stage(module: torch.nn.Module, batch: Batch) -> StageOutput:
+            self.at_work = batch
             with deepspeed_compat.holding_no_weights(self.options):
                 output = self._objective(module, batch, normalizers)
             self._own.add(module, output.loss)
@@ -299,7 +306,9 @@ class Engine:
             self._updates.before_backward(output.loss, self._check_backward)
             return output
 
-        return pipeline.run(self.module, batches, stage, forward_only)
+        done = pipeline.run(self.module, batches, stage, forward_only)
+        self.at_work = None
+        return done
 
     def _reduce(
         self, loss: torch.Tensor, sums: Mapping[str, torch.Tensor]

@@ -9,6 +9,7 @@ from conf.command import run
 from parallel.determinism import reproducible
 from parallel.topology import environment
 from train.config import Config
+from train.guard.memory import ending_out_of_memory
 from train.launch.peers import ending_with_lost_peers
 from train.launch.signals import StopFlag
 from train.layout import topology_of
@@ -32,6 +33,7 @@ EXAMPLES = (
     "srun --ntasks 4 python -m train parallel=tp2_pp2 data.micro_batch=4",
 )
 
+PROGRAM = "python -m train"
 SHORT = {"from": "stage.start_from"}
 
 
@@ -44,7 +46,8 @@ def main(config: Config) -> int:
         rank, world, _ = environment()
         timeout = config.run.timeout
         try:
-            with ending_with_lost_peers("python -m train", rank, timeout), reproducible(config.deterministic):
+            peers, memory = ending_with_lost_peers(PROGRAM, rank, timeout), ending_out_of_memory(PROGRAM, rank)
+            with peers, memory, reproducible(config.deterministic):
                 start(topology_of(config.parallel, world), config.seed, timeout_seconds=timeout)
                 from train import stage  # after start, which silences libraries
 

@@ -25,6 +25,7 @@ from train.config import Config
 from train.curriculum import Curriculum
 from train.distill.attach import attach_helpers, collator_of, objective_of, teacher_of
 from train.guard.guard import Guard
+from train.guard.memory import at_step, naming_what_is_too_large
 from train.launch.signals import StopFlag
 from train.launch.watchdog import Watchdog
 from train.layout import topology_of
@@ -34,7 +35,10 @@ from train.monitor.monitor import Monitor
 from train.monitor.status import ending_told
 from train.objective import NextToken
 from train.observe.checksums import Checksums
+from train.observe.history import begun
 from train.observe.observer import Observer
+from train.observe.watching import run_watchers
+from train.observe.of_model import of_model
 from train.optimizer import groups_of, optimizer_of
 from train.parameters import counted, freeze, freeze_idle_heads
 from train.probe import Probe
@@ -60,7 +64,7 @@ class StageResult:
 def run(config: Config, stop: StopFlag, overrides: Sequence[str] = ()) -> StageResult:
     """Runs or resumes the stage that `config` describes, in `run.directory`/`run.name`. Process groups must exist."""
     folder, (rank, world, _) = Path(config.run.directory) / config.run.name, environment()
-    with ending_told(folder, rank):
+    with ending_told(folder, rank), naming_what_is_too_large(config, rank, lambda: "its start"):
         return _run(config, stop, overrides, folder, rank, topology_of(config.parallel, world))
 
 
@@ -70,7 +74,7 @@ def _run(config: Config, stop: StopFlag, overrides: Sequence[str], folder: Path,
     model = build_model(config, tokenizer)
     base = begin(config, model)
     watch = watch_of(config, model)
-    objective = NextToken(**asdict(config.stage.objective))
+    objective = NextToken(**asdict(config.stage.objective), strata=config.logger.details_every > 0)
     freeze(model, config.stage.frozen)
     freeze_idle_heads(model, objective)
     spec = batch_spec(config)
@@ -99,12 +103,16 @@ def _run(config: Config, stop: StopFlag, overrides: Sequence[str], folder: Path,
         resumed = resume(engine, checkpoints if config.run.resume else None, config.resume)
         if rank == 0:
             write_facts(folder, config, overrides)
+        history = begun(folder, resumed.step if resumed else 0, anew=not config.run.resume, rank=rank)
         monitor = Monitor(folder, config.logger, config.stage.steps, rank, start_step=resumed.step if resumed else 0,
                           name=config.run.name, config=asdict(config))  # fmt: skip
         saver = Saver(engine, checkpoints, config.stage.keep_checkpoints, config.stage.save_in_background, monitor.note,
                       None if saves_base(config) else base, monitor.saved)  # fmt: skip
         guard = Guard(config, engine, folder, monitor.note, resumed.step if resumed else 0)
-        run = Run(config, engine, stream, curriculum, probe, monitor, stop, guard, Progress(), lambda: None, watch=watch, observers=observers_of(config, engine, folder))
+        progress = Progress()
+        observers = [*observers_of(config, engine, folder, monitor.note),
+                     *run_watchers(config, saver, stream, history, lambda: progress.seconds, folder)]  # fmt: skip
+        run = Run(config, engine, stream, curriculum, probe, monitor, stop, guard, progress, lambda: None, watch=watch, observers=observers)
         run.save = lambda: saver.save(run.progress.step, state_of(run))
         if resumed:
             restore(run, resumed.extra)
@@ -124,10 +132,13 @@ def moved(run: Run, saver: Saver, sizes: tuple[int, int]) -> bool:
     def lost(message: str) -> None:
         monitor.status("failed", error=message, user_error=False)
 
+    def doing() -> str:
+        return at_step(run.progress.step + 1, run.engine.at_work)
+
     try:
         watchdog = Watchdog(run.config.run.timeout, lambda: f"step {run.progress.step + 1}", rank, lost)
         run.beat = watchdog.beat
-        with watchdog, run.stop.working():
+        with watchdog, run.stop.working(), naming_what_is_too_large(run.config, rank, doing):
             finished = train(run)
             saver.finish()
         monitor.ended(finished, run.stop)
@@ -161,10 +172,11 @@ def build_model(config: Config, tokenizer: Tokenizer) -> OpticalModel | Chunks:
     return model
 
 
-def observers_of(config: Config, engine: Engine, folder: Path) -> list[Observer]:
-    """What looks at each step from beside it."""
+def observers_of(config: Config, engine: Engine, folder: Path, note: Callable[[str], None]) -> list[Observer]:
+    """What looks at each step from beside it. note: tells once what it cannot look at."""
     rank, every = environment()[0], config.logger.checksums_every
-    return [Checksums(engine, folder, every, writes=rank == 0)] if every else []
+    checksums = [Checksums(engine, folder, every, writes=rank == 0)] if every else []
+    return [*of_model(config.logger, engine, note), *checksums]
 
 
 def settle_masks(model: torch.nn.Module, opened: Callable[[], Stream], count: int) -> None:
