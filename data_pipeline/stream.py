@@ -123,6 +123,13 @@ class Stream:
         """Where the stream is: after the last step that `next_step` returned, whatever was prefetched."""
         return self._cursor
 
+    def epochs(self) -> dict[str, float]:
+        """How often each source has been read so far: samples that steps took of it over those it has."""
+        here, taken = self._cursor.base, self._cursor.mixture().taken(self._cursor.index)
+        return {
+            name: (here.get(name, 0) + taken.get(name, 0)) / reader.manifest.samples for name, reader in self._readers.items()
+        }
+
     def next_step(self) -> list[MicroBatch]:
         """This rank's micro-batches of the next global batch. Raises DataError above the ceiling of bad
         samples.

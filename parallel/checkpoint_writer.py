@@ -7,9 +7,10 @@ that nothing else uses: collectives of two threads in one group would take each 
 
 import atexit
 import sys
+import time
 import weakref
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -25,6 +26,14 @@ from parallel.pieces import Piece
 _open: "weakref.WeakSet[Writer]" = weakref.WeakSet()
 
 
+@dataclass(frozen=True)
+class Written:
+    """A save that is whole on disk. seconds: from its copy to its name; at: when it had it, by time.monotonic."""
+
+    seconds: float
+    at: float
+
+
 class Writer:
     """Saves for one engine. All ranks call every method together; errors are the same on all of them.
 
@@ -36,6 +45,7 @@ class Writer:
         self._group: dist.ProcessGroup | None = None
         self._thread: Thread | None = None
         self._error: CheckpointError | None = None
+        self.written: Written | None = None  # the last one of this writer
         _open.add(self)
 
     def save(
@@ -56,7 +66,10 @@ class Writer:
         if self._group is None:
             self._group = dist.new_group(backend="gloo")
         if not background:
-            return checkpoint.save(root, step, pieces, extra, keep, self._group)
+            started = time.monotonic()
+            folder = checkpoint.save(root, step, pieces, extra, keep, self._group)
+            self.written = Written(time.monotonic() - started, time.monotonic())
+            return folder
         job = (Path(root), step, on_host(pieces), extra, keep, self._group)
         self._thread = Thread(target=self._run, args=job, name=f"checkpoint of step {step}")
         self._thread.start()  # no daemon: the interpreter does not exit before it has ended
@@ -81,10 +94,12 @@ class Writer:
             self._group = None
 
     def _run(self, root: Path, step: int, *job: Any) -> None:
+        started = time.monotonic()
         try:
             if device().type == "cuda":
                 torch.cuda.set_device(device())  # a new thread begins at GPU 0
             checkpoint.save(root, step, *job)
+            self.written = Written(time.monotonic() - started, time.monotonic())
         except CheckpointError as error:
             self._error = error
         except Exception as error:  # a lost peer, for one: it must not end as a traceback of a thread

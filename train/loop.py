@@ -73,7 +73,8 @@ def train(run: Run) -> bool:
         run.engine.set_learning_rate(rate)
         batches = [batch.to(device()) for batch in run.stream.next_step()]
         waited = time.monotonic() - started
-        known = {"batch": run.stream.batch_hash(batches), "samples": sum(batch.count for batch in batches)}
+        known = {"batch": run.stream.batch_hash(batches), "samples": sum(batch.count for batch in batches),
+                 "vision_tokens": sum(len(batch.layout) for batch in batches)}  # fmt: skip
         output = run.engine.train_step(batches, known, run.guard.accepts)
         seconds = time.monotonic() - started
         progress.count(output, seconds)

@@ -1,5 +1,6 @@
 """Saves a run now and then: a save that fails costs a line and not the run, unless it is the last one."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,13 @@ class Saver:
         """
         self.engine, self.root, self.keep, self.background, self.say = engine, root, keep, background, say
         self.base = base
+        self.blocked = 0.0  # seconds that the last save kept training waiting
         self._error: CheckpointError | None = None
         self._saved, self._writing = saved, 0  # the step that is being written
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Begins a save, after the one before it. A failure of either is told, and the older checkpoints stay."""
+        started = time.monotonic()
         self._settle()
         try:
             self.engine.save(self.root, step, state, self.keep, self.background, self.base)
@@ -40,6 +43,7 @@ class Saver:
             self._failed(error)
         if not self.background:
             self._settle()
+        self.blocked = time.monotonic() - started
 
     def finish(self) -> None:
         """Returns when everything is written. Raises CheckpointError where the last save failed."""

@@ -37,8 +37,8 @@ from train.objective import NextToken
 from train.observe.checksums import Checksums
 from train.observe.history import begun
 from train.observe.observer import Observer
-from train.observe.watching import run_watchers
 from train.observe.of_model import of_model
+from train.observe.watching import run_watchers
 from train.optimizer import groups_of, optimizer_of
 from train.parameters import counted, freeze, freeze_idle_heads
 from train.probe import Probe

@@ -8,6 +8,7 @@ from train.config.guard import GuardConfig
 from train.config.model import ModelConfig
 from train.config.optim import InitConfig, OptimConfig
 from train.config.parallel import EngineConfig, ParallelConfig
+from train.config.profile import ProfileConfig
 from train.config.run import LoggerConfig, RunConfig
 from train.config.stage import StageConfig
 from train.config.tune import TuneConfig
@@ -31,6 +32,7 @@ class Config:
     stage: StageConfig = field(default_factory=StageConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
+    profile: ProfileConfig = field(default_factory=ProfileConfig)
     seed: int = 0
     deterministic: bool = False  # whether another run of the same configuration gives the same numbers on a GPU, too, bit by bit
     resume: str | None = (

@@ -93,10 +93,11 @@ def flops_of_row(config: Config, pieces: Pieces) -> float:
     single, decoder = ParallelConfig(), config.model.decoder
     names = names_in(Part(layers=decoder.layers), decoder)
     work = [pieces.piece(name, single, "none", 1).cost for name in names]
-    return sum(_own_flops(cost.forward) + _own_flops(cost.backward) for cost in work)
+    return sum(own_flops(cost.forward) + own_flops(cost.backward) for cost in work)
 
 
-def _own_flops(work: Work) -> float:
+def own_flops(work: Work) -> float:
+    """Those of `work` that an implementation which skips what is masked would do."""
     return work.flops - work.skipped
 
 
@@ -143,7 +144,7 @@ class _Planner:
             describe(self.config, rank),
             self.holdings[rank],
             memory(self.holdings[rank], self.config.engine, self.topology, self._activations(rank, mine)),
-            _own_flops(work),
+            own_flops(work),
             added(added(work.sent, self._pipeline(rank)), self._data(rank)),
             timing.bubble[rank],
             sum(forward[own]) + sum(backward[own]),

@@ -19,6 +19,7 @@ from train.validate.guard import guard_faults
 from train.validate.layout import layout_faults
 from train.validate.model import model_faults
 from train.validate.optim import init_faults, optim_faults
+from train.validate.profile import profile_faults
 from train.validate.quantize import prune_faults, quantize_faults
 from train.validate.teacher import distill_file_faults
 from train.validate.tune import tune_faults, tune_file_faults
@@ -44,7 +45,7 @@ def validate(config: Config, world: int, files: bool = True) -> None:
     """
     checks = (model_faults, _data, init_faults, _stage, _curriculum, _run, tune_faults, distill_faults, quantize_faults, prune_faults, guard_faults)
     faults = [fault for check in checks for fault in check(config)]
-    faults += [*optim_faults(config, world), *layout_faults(config, world)]
+    faults += [*optim_faults(config, world), *layout_faults(config, world), *profile_faults(config, world)]
     if files and not faults:
         faults += [*file_faults(config), *tune_file_faults(config), *distill_file_faults(config)]
     if len(faults) > 1:
@@ -131,7 +132,8 @@ def _run(config: Config) -> Iterator[str]:
     yield from rules.one_of("run.device", config.run.device, ["auto", "cpu", "cuda"])
     yield from rules.one_of("logger.wandb", config.logger.wandb, ["offline", "online", "disabled"])
     yield from rules.positive("logger", config.logger, "console_every")
-    yield from rules.at_least("logger.checksums_every", config.logger.checksums_every, 0)
+    for name in ("checksums_every", "details_every"):
+        yield from rules.at_least(f"logger.{name}", getattr(config.logger, name), 0)
     yield from rules.positive("run", config.run, "timeout")
     yield from variable_faults(os.environ) if config.deterministic else ()
     if not 0 <= config.seed < 2**31:
