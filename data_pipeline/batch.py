@@ -24,6 +24,7 @@ from data_pipeline.record import IGNORE_GLYPH, Record
 from data_pipeline.resolution import Mode
 from data_pipeline.shown import Shown, ViewStacks
 from data_pipeline.spec import BatchSpec
+from data_pipeline.strata import strata_of
 from data_pipeline.tokenizer import Tokenizer
 
 __all__ = ["BatchSpec", "Collator", "MicroBatch", "Sample", "Shown", "hole", "prompt_batch"]
@@ -52,6 +53,8 @@ class MicroBatch:
     the sample that a position belongs to, counted through the micro-batch; -1 where a row has ended. `positions` begin at
     0 with each sample.
 
+    strata: int64 [S, 2], of each sample in order its two strata (`strata.strata_of`); None where nobody collated records.
+
     Of what a teacher teaches (`taught.TaughtCollator`): twin: the same samples as it reads them, in the same order, each in a
     row of its own. told: its predictions at the labelled positions, in the order of the rows.
     """
@@ -69,6 +72,7 @@ class MicroBatch:
     texts: Tensor | None = None
     bounds: Tensor | None = None
     samples: Tensor | None = None
+    strata: Tensor | None = None
     twin: "MicroBatch | None" = None
     told: Told | None = None
 
@@ -117,6 +121,7 @@ class MicroBatch:
             glyphs=None if self.glyphs is None else tuple(maps.to(device) for maps in self.glyphs),
             texts=None if self.texts is None else self.texts.to(device),
             samples=None if self.samples is None else self.samples.to(device),
+            strata=None if self.strata is None else self.strata.to(device),
             twin=None if self.twin is None else self.twin.to(device),
             told=None if self.told is None else self.told.to(device),
         )
@@ -131,7 +136,8 @@ def _moved(stack: Tensor, device: torch.device | str) -> Tensor:
 class Sample:
     """A record with its ids, [reserved, bos, images, prompt, target, eos]; those from number `first` on carry loss.
 
-    mode: how its pages become views. text: the tokens of what they say, where `BatchSpec.texts`.
+    mode: how its pages become views. text: the tokens of what they say, where `BatchSpec.texts`. vision_tokens: of all its
+    pages, as the paper counts them.
     """
 
     record: Record
@@ -139,6 +145,17 @@ class Sample:
     first: int
     mode: Mode
     text: list[int]
+    vision_tokens: int = 0
+
+    @property
+    def kind(self) -> str:
+        """Of its record."""
+        return self.record.kind
+
+    @property
+    def text_tokens(self) -> int:
+        """Of its target, without its end."""
+        return max(len(self.ids) - self.first - 1, 0)
 
 
 class Collator:
@@ -158,8 +175,8 @@ class Collator:
         """A record ready to stand in a row. Text without a page is cut where a row ends; SampleError ("too long") for
         other records that do not fit one.
         """
-        mode = self.spec.mode_of(record.key)
-        images = sum(self.spec.positions(page.shape[0], page.shape[1], mode) for page in record.pages)
+        mode, sizes = self.spec.mode_of(record.key), [page.shape[:2] for page in record.pages]
+        images = sum(self.spec.positions(height, width, mode) for height, width in sizes)
         ids, first = self._ids(record, images)
         if len(ids) > self.spec.max_length:
             if record.pages:
@@ -170,7 +187,8 @@ class Collator:
                 )
             del ids[self.spec.max_length :]
         text = self.tokenizer.encode(record.target) if self.spec.texts else []
-        return Sample(record, ids, first, mode, text)
+        vision = sum(self.spec.vision_tokens(height, width, mode) for height, width in sizes)
+        return Sample(record, ids, first, mode, text, vision)
 
     def positions(self, key: str, prompt: str, target: str, sizes: Sequence[tuple[int, int]]) -> int:
         """Positions of a sample whose pages have these (height, width), without making it; above `max_length`, too long."""
@@ -214,6 +232,7 @@ class Collator:
         names: dict[str, Any] = {
             "keys": [" ".join(sample.record.key for sample in row) for row in rows],
             "sources": [" ".join(row) for row in sources],
+            "strata": torch.tensor(strata_of([sample for row in rows for sample in row])),
         }
         ids = [[(sample.ids, sample.first) for sample in row] for row in rows]
         return MicroBatch(**_tensors(ids, length, self.tokenizer.pad), **stacks.finish(), **names, **borders)

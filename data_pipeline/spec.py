@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from data_pipeline.resolution import Mode, grid_of, mode_of, positions
+from data_pipeline.resolution import Mode, grid_of, mode_of, positions, vision_tokens
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,10 @@ class BatchSpec:
     def positions(self, height: int, width: int, mode: Mode) -> int:
         """Positions that a page of these pixels takes in a row."""
         return positions(mode, self.patch, grid_of(width, height, mode))
+
+    def vision_tokens(self, height: int, width: int, mode: Mode) -> int:
+        """Vision tokens that it becomes, as the paper counts them."""
+        return vision_tokens(mode, self.patch, grid_of(width, height, mode))
 
     @property
     def sizes(self) -> list[int]:

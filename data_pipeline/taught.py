@@ -6,7 +6,7 @@ also where the student's rows are packed.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -49,7 +49,8 @@ class TaughtCollator(Collator):
             count = min(len(sample.ids) - sample.first, len(twin.ids) - twin.first)
             del sample.ids[sample.first + max(count, 0) :], twin.ids[twin.first + max(count, 0) :]
         told = None if self.told is None else self.told.find(record.key, sample.ids[sample.first :])
-        return TaughtSample(sample.record, sample.ids, sample.first, sample.mode, sample.text, twin, told)
+        known = {field.name: getattr(sample, field.name) for field in fields(sample)}
+        return TaughtSample(**known, twin=twin, told=told)
 
     def _twin(self, record: Record) -> Sample:
         assert self.teacher is not None

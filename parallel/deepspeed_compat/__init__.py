@@ -14,7 +14,13 @@ What is worked around here, each measured:
 """
 
 from parallel.deepspeed_compat.deciding import deciding
-from parallel.deepspeed_compat.groups import forget, parameter_groups, register_experts, unregister_experts
+from parallel.deepspeed_compat.groups import (
+    counts_here,
+    forget,
+    parameter_groups,
+    register_experts,
+    unregister_experts,
+)
 from parallel.deepspeed_compat.lifetime import configuration, initialize, load, prime, release
 from parallel.deepspeed_compat.private import PRIVATE
 from parallel.deepspeed_compat.state import (
@@ -41,6 +47,7 @@ __all__ = [
     "PRIVATE",
     "accumulated_gradient",
     "configuration",
+    "counts_here",
     "deciding",
     "discard",
     "forget",

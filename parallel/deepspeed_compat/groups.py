@@ -97,6 +97,17 @@ def unregister_experts(module: torch.nn.Module) -> None:
             delattr(param, _EVERYWHERE)
 
 
+def counts_here(param: torch.nn.Parameter) -> bool:
+    """Whether this rank's part of a trained parameter counts in sums over all ranks, as DeepSpeed counts it in the gradient norm:
+    of what all tensor ranks hold the first one's does, and of a matrix that two stages hold one copy's. Data ranks hold
+    different parts anyway.
+    """
+    if getattr(param, "ds_pipe_replicated", False):
+        return False
+    own = getattr(param, "allreduce", True) is False or getattr(param, "tensor_model_parallel", False)
+    return own or parallel_state.get_tensor_model_parallel_rank() == 0
+
+
 def parameter_groups(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """`groups` with their experts, if any are registered, split off into groups of their own, as DeepSpeed wants."""
     if not any(hasattr(param, "group_name") for group in groups for param in group["params"]):

@@ -30,26 +30,29 @@ _FEWEST, _MOST = 64, 4096  # positions in a block, but for the last few
 
 @dataclass(frozen=True)
 class Asked:
-    """What is wanted of the positions that `labels` [B, L] mark: their loss, with a teacher's part in it or without; and the
-    `rows` that the output matrix multiplies there.
+    """What is wanted of the positions that `labels` [B, L] mark: their loss, with a teacher's part in it or without; the
+    `rows` that the output matrix multiplies there; and the cross-entropy of `each`.
     """
 
     labels: torch.Tensor
     loss: bool = True
     teaching: Teaching | None = None
     rows: bool = False
+    each: bool = False
 
 
 class Labelled(NamedTuple):
     """What `Asked` asks for. loss: scalar, with its gradient: the summed cross-entropy, or `Teaching`'s mixture. nats, divergence:
     the two sums of which it consists. rows: [N, D] in the order of the rows of labels, whole and the same on every tensor rank,
-    which all must make the same loss of them.
+    which all must make the same loss of them. each: fp32 [B, L], of every position the nats that add up to `nats`, without a
+    gradient; 0 where there is no label.
     """
 
     loss: torch.Tensor | None = None
     nats: torch.Tensor | None = None
     divergence: torch.Tensor | None = None
     rows: torch.Tensor | None = None
+    each: torch.Tensor | None = None
 
 
 class OutputLayer(TransformableColumn):
@@ -81,12 +84,14 @@ class OutputLayer(TransformableColumn):
             rows = whole.flatten(0, 1).index_select(0, _in_order_of_rows(asked.labels))
         if not asked.loss:
             return Labelled(rows=rows)
-        loss, sums = self._losses(input_, weight, asked.labels, asked.teaching)
-        return Labelled(loss, sums[0], sums[1], rows)
+        loss, sums, each_N, places_N = self._losses(input_, weight, asked.labels, asked.teaching)
+        each = _put_back(each_N, places_N, asked.labels) if asked.each else None
+        return Labelled(loss, sums[0], sums[1], rows, each)
 
     def _losses(
         self, input_: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, teaching: Teaching | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What `_SummedLosses` gives, and the places in [L, B] of its rows."""
         if self.sequence_parallel:
             input_ = gather_from_sequence_parallel_region(input_, tensor_parallel_output_grad=True)
         elif self.tp_group.size() > 1:
@@ -95,7 +100,8 @@ class OutputLayer(TransformableColumn):
         places_N = (labels_LB != NO_LABEL).nonzero()[:, 0] if teaching is None else _in_order_of_rows(labels)
         rows_ND = input_.flatten(0, 1).index_select(0, places_N)
         learning = torch.is_grad_enabled()
-        return _SummedLosses.apply(rows_ND, weight, labels_LB[places_N], self.tp_group, learning, teaching)
+        found = _SummedLosses.apply(rows_ND, weight, labels_LB[places_N], self.tp_group, learning, teaching)
+        return *found, places_N
 
 
 def _in_order_of_rows(labels: torch.Tensor) -> torch.Tensor:
@@ -107,8 +113,14 @@ def _in_order_of_rows(labels: torch.Tensor) -> torch.Tensor:
     return places % length * rows + places // length
 
 
+def _put_back(each_N: torch.Tensor, places_N: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """[B, L], zero but for the labelled places, which are those in [L, B]."""
+    rows, length = labels.shape
+    return each_N.new_zeros(length * rows).index_copy_(0, places_N, each_N).view(length, rows).t()
+
+
 class _SummedLosses(torch.autograd.Function):
-    """(the loss, the sums of which it consists: cross-entropy and divergence)."""
+    """(the loss, the sums of which it consists: cross-entropy and divergence; the cross-entropy of each row)."""
 
     @staticmethod
     def forward(
@@ -119,12 +131,13 @@ class _SummedLosses(torch.autograd.Function):
         group: dist.ProcessGroup,
         learning: bool,
         teaching: Teaching | None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         with_rows, with_weight = (learning and needed for needed in ctx.needs_input_grad[:2])
         g_rows = torch.empty_like(rows_ND) if with_rows else None
         exact = torch.promote_types(rows_ND.dtype, torch.float32)
         g_weight = torch.zeros_like(weight_TD, dtype=exact) if with_weight else None
         total, diverging = rows_ND.new_zeros((), dtype=exact), rows_ND.new_zeros((), dtype=exact)
+        each_N = rows_ND.new_empty(len(rows_ND), dtype=exact)
         for block in _blocks(len(rows_ND), len(weight_TD) * (1 if teaching is None else _TAUGHT)):
             with cpu_settings.products_of_any_shape() if block.stop - block.start < _FEWEST else cpu_settings.as_they_are():
                 rows = rows_ND[block]
@@ -134,7 +147,8 @@ class _SummedLosses(torch.autograd.Function):
                 if teaching is not None and taught is not None:
                     g_logits.mul_(teaching.next_token).add_(taught[1], alpha=teaching.weight)
                     diverging += taught[0]
-                total += nats
+                total += nats.sum()
+                each_N[block] = nats
                 g_logits = g_logits.to(rows.dtype)
                 if g_rows is not None:
                     torch.mm(g_logits, weight_TD, out=g_rows[block])
@@ -144,13 +158,13 @@ class _SummedLosses(torch.autograd.Function):
                     g_weight += torch.mm(g_logits.t(), rows)
         ctx.gradients, ctx.weight_dtype = (g_rows, g_weight), weight_TD.dtype
         sums = torch.stack([total, diverging])
-        ctx.mark_non_differentiable(sums)
+        ctx.mark_non_differentiable(sums, each_N)
         if teaching is None:
-            return total, sums
-        return teaching.next_token * total + teaching.weight * diverging, sums
+            return total, sums, each_N
+        return teaching.next_token * total + teaching.weight * diverging, sums, each_N
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor, *_: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
         g_rows, g_weight = (None if made is None else made.mul_(gradient) for made in ctx.gradients)
         ctx.gradients = (None, None)  # their memory is that of gradients now
         return g_rows, None if g_weight is None else g_weight.to(ctx.weight_dtype), None, None, None, None
@@ -159,7 +173,7 @@ class _SummedLosses(torch.autograd.Function):
 def _block(
     logits: torch.Tensor, labels: torch.Tensor, group: dist.ProcessGroup
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Summed nats of a block of logits, which are used up, and the gradient in them. Ranks of `group` hold other
+    """Nats of each row of a block of logits, which are used up, and the gradient in them. Ranks of `group` hold other
     parts of the vocabulary.
     """
     several = group.size() > 1
@@ -179,7 +193,7 @@ def _block(
         wanted, total = both
     logits.div_(total.unsqueeze(1))
     logits.scatter_add_(1, places, -here.to(logits.dtype).unsqueeze(1))
-    return (total.log() - wanted).sum(), logits
+    return total.log() - wanted, logits
 
 
 def _blocks(count: int, vocabulary: int) -> Iterator[slice]:

@@ -12,6 +12,8 @@ from megatron.core.transformer.moe.moe_utils import MoEAuxLossAutoScaler
 from megatron.core.transformer.moe.router import TopKRouter
 from megatron.core.transformer.transformer_config import TransformerConfig
 
+from parallel.layers import tally
+
 
 class Router(TopKRouter):
     """megatron-core's TopKRouter (weight, checkpoint, groups) with DeepSeek-V2's routing, in fp32.
@@ -19,7 +21,11 @@ class Router(TopKRouter):
     Its own sequence loss divides by the mean length of the rows when rows are padded;
     `sequence_balance_loss` divides by each row's. Raises ValueError for routing options that DeepSeek-OCR
     does not use.
+
+    tally: what it does in training is added to this, while somebody looks (`tally.empty_tally`).
     """
+
+    tally: torch.Tensor | None = None
 
     def __init__(
         self, config: TransformerConfig, pg_collection: ProcessGroupCollection | None = None
@@ -48,10 +54,14 @@ class Router(TopKRouter):
         best = scores.topk(self.topk, dim=-1).indices
         chosen = torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, best, True)
         weights = scores * chosen
-        coefficient = self.get_aux_loss_coeff("seq_aux_loss")
-        if coefficient and self.training and torch.is_grad_enabled():
+        coefficient, balance = self.get_aux_loss_coeff("seq_aux_loss"), None
+        # True once in each step, also where it is computed again in backward
+        learns = self.training and torch.is_grad_enabled()
+        if coefficient and learns:
             balance = sequence_balance_loss(scores, chosen, padding_mask, self.topk, self.tp_cp_group)
             weights = MoEAuxLossAutoScaler.apply(weights, coefficient * balance)
+        if self.tally is not None and learns:
+            tally.add(self.tally, scores, chosen, padding_mask, balance, self.tp_cp_group.size())
         experts = scores.shape[-1]
         return weights.view(-1, experts), chosen.view(-1, experts)
 

@@ -40,7 +40,7 @@ class Distill:
         output = module(
             with_noise(batch, self.next_token.input_noise),
             with_glyphs=self.next_token.with_glyphs,
-            asked=Asked(batch.labels, True, self._teaching(batch, lesson), rows=settings.hidden > 0),
+            asked=Asked(batch.labels, True, self._teaching(batch, lesson), rows=settings.hidden > 0, each=self.next_token.strata),
             with_vision=settings.features > 0,
         )
         loss, sums = self._predictions(batch, output, normalizers["tokens"])
@@ -64,11 +64,11 @@ class Distill:
         """The loss over tokens, where it arises, and its sums."""
         zero = torch.zeros((), device=batch.labels.device)
         if output.labelled is None:
-            return zero, {"loss": zero, "divergence": zero}
-        loss, nats, divergence, _ = output.labelled
+            return zero, {"loss": zero, "divergence": zero, **self.next_token.apart(batch, None)}
+        loss, nats, divergence, _, each = output.labelled
         assert loss is not None and nats is not None and divergence is not None
         whole = loss if self.settings.weight else self.settings.next_token * loss
-        return whole / tokens, {"loss": nats, "divergence": divergence}
+        return whole / tokens, {"loss": nats, "divergence": divergence, **self.next_token.apart(batch, each)}
 
     def _features(
         self,

@@ -17,9 +17,11 @@ from torch import Tensor
 
 from data_pipeline.batch import MicroBatch
 from data_pipeline.record import IGNORE_GLYPH
-from parallel.layers import NO_LABEL
+from parallel.layers import NO_LABEL, Asked
 from parallel.pipeline import StageOutput
 from train.model.optical import ModelOutput
+from train.objective.strata import NAME as STRATA
+from train.objective.strata import no_strata, strata_sums
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,14 @@ class NextToken:
     """Cross-entropy of the next token plus the weighted cross-entropies of the two glyph maps.
 
     patch_glyphs, token_glyphs: weights of the maps read off patches and off vision tokens; 0 leaves a map out.
-    input_noise: share of the text tokens that the decoder is shown wrongly (`with_noise`).
+    input_noise: share of the text tokens that the decoder is shown wrongly (`with_noise`). strata: also sum the cross-entropy
+    of each sort of samples (`strata_sums`); it is minimised as ever.
     """
 
     patch_glyphs: float = 0.0
     token_glyphs: float = 0.0
     input_noise: float = 0.0
+    strata: bool = False
 
     def __call__(
         self, module: torch.nn.Module, batch: MicroBatch, normalizers: Mapping[str, float]
@@ -43,12 +47,25 @@ class NextToken:
         `normalizers`: what one unit of each weight counts ("tokens", "cells"), as the engine hands it out, so that the
         gradient is that of the mean over the whole step however it is cut into micro-batches, pieces and ranks.
         """
-        output = module(with_noise(batch, self.input_noise), with_glyphs=self.with_glyphs, with_nats=True)
+        shown = with_noise(batch, self.input_noise)
+        if self.strata:
+            asked = Asked(batch.labels, each=True)
+            output = module(shown, with_glyphs=self.with_glyphs, asked=asked)
+            nats, each = (None, None) if output.labelled is None else (output.labelled.loss, output.labelled.each)
+        else:
+            output = module(shown, with_glyphs=self.with_glyphs, with_nats=True)
+            nats, each = output.nats, None
         loss = torch.zeros((), device=batch.labels.device)
         sums = {"loss": loss}
-        if output.nats is not None:
-            loss, sums["loss"] = output.nats / normalizers["tokens"], output.nats.detach()
-        return self.with_maps(loss, sums, output, batch, normalizers)
+        if nats is not None:
+            loss, sums["loss"] = nats / normalizers["tokens"], nats.detach()
+        return self.with_maps(loss, sums | self.apart(batch, each), output, batch, normalizers)
+
+    def apart(self, batch: MicroBatch, each: Tensor | None) -> dict[str, Tensor]:
+        """The sums of the strata, where they are asked for. each: nats of every position, None where they do not arise here."""
+        if not self.strata:
+            return {}
+        return {STRATA: no_strata(batch) if each is None else strata_sums(each, batch)}
 
     @property
     def with_glyphs(self) -> bool:
