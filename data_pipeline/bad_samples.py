@@ -1,12 +1,12 @@
 """Samples that cannot be used: counted, named, and tolerated up to a ceiling."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data_pipeline.errors import DataError
+from data_pipeline.lines import Lines
 
 _JUDGED_FROM = 200  # samples seen before a share means something ...
 _TOO_MANY = 20  # ... unless there are already more bad ones than this
@@ -38,6 +38,7 @@ class BadSamples:
             raise DataError(f"data.max_bad_fraction={max_bad_fraction}: must be between 0 and 1")
         self.max_bad_fraction = max_bad_fraction
         self.log = log
+        self._lines = Lines(log) if log else None
         self.seen = 0
         self._by_shard: Counter[tuple[str, str, str]] = Counter()
         self._example = ""
@@ -51,10 +52,8 @@ class BadSamples:
         self._by_shard.update((sample.source, sample.shard, sample.reason) for sample in bad)
         if bad:
             self._example = bad[-1].detail
-        if bad and self.log:
-            self.log.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.log, "a", encoding="utf-8") as file:
-                file.writelines(json.dumps(asdict(sample), ensure_ascii=False) + "\n" for sample in bad)
+        if bad and self._lines:
+            self._lines.append(map(asdict, bad))
         count = self._by_shard.total()
         if count > self._allowed() and (
             self.seen >= _JUDGED_FROM or count > _TOO_MANY or not self.max_bad_fraction

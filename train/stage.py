@@ -44,6 +44,7 @@ from train.parameters import counted, freeze, freeze_idle_heads
 from train.probe import Probe
 from train.resume import resume, told
 from train.run_folder import write_text
+from train.run_lock import alone_in
 from train.saver import Saver
 from train.start import begin, saves_base
 from train.transform.attach import pack_base
@@ -64,7 +65,7 @@ class StageResult:
 def run(config: Config, stop: StopFlag, overrides: Sequence[str] = ()) -> StageResult:
     """Runs or resumes the stage that `config` describes, in `run.directory`/`run.name`. Process groups must exist."""
     folder, (rank, world, _) = Path(config.run.directory) / config.run.name, environment()
-    with ending_told(folder, rank), naming_what_is_too_large(config, rank, lambda: "its start"):
+    with alone_in(folder, rank), ending_told(folder, rank), naming_what_is_too_large(config, rank, lambda: "its start"):
         return _run(config, stop, overrides, folder, rank, topology_of(config.parallel, world))
 
 

@@ -2,21 +2,20 @@
 wandb if it will.
 
 Order of trust: a line is in metrics.jsonl before anything else hears of it, and nothing that happens to the
-console or to wandb can stop a run or change that file. Only rank 0 writes; on the other ranks every method
-does nothing.
+console or to wandb can stop a run or change that file; while the disk is full its lines wait in memory. Only
+rank 0 writes; on the other ranks every method does nothing.
 """
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import Console
 
+from data_pipeline.lines import Lines
 from train.launch.signals import StopFlag
 from train.monitor.console import ConsoleLine
-from train.monitor.status import Status, ending
+from train.monitor.status import STATUS, Status, ending
 from train.monitor.wandb_logger import WandbLogger
 from train.run_folder import WEIGHT_DECOMPOSITION, keep_until, plain
 
@@ -59,10 +58,11 @@ class Monitor:
         self._name = name or run_folder.name
         self._console = ConsoleLine(self._name, total_steps, logger.console_every, console)
         self._status = Status(run_folder, self._name, total_steps, start_step)
-        path = run_folder / "metrics.jsonl"
-        keep_until(path, start_step)
-        keep_until(run_folder / WEIGHT_DECOMPOSITION, start_step)
-        self._metrics = path.open("a", buffering=1, encoding="utf-8")
+        for file in ("metrics.jsonl", WEIGHT_DECOMPOSITION):
+            keep_until(run_folder / file, start_step)
+        self._metrics = Lines(run_folder / "metrics.jsonl", self._console.say)
+        self._weights = Lines(run_folder / WEIGHT_DECOMPOSITION, self._console.say)
+        self._closed = False
         self._wandb = WandbLogger(
             run_folder, logger.wandb, logger.project, self._name, config or {}, self._console.say
         )
@@ -92,8 +92,7 @@ class Monitor:
         """How far each of some weights has moved after `step` (keys: layer, rows, magnitude, direction, correlation)."""
         if not self.active:
             return
-        with (self.folder / WEIGHT_DECOMPOSITION).open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps({"step": step} | plain(row)) + "\n" for row in rows)
+        self._weights.append({"step": step} | plain(row) for row in rows)
         measured = ("magnitude", "direction", "correlation")
         values = {f"weight_{name}/{row['layer']}": row[name] for row in rows for name in measured}
         self._wandb.log({"step": step} | plain(values))
@@ -109,8 +108,11 @@ class Monitor:
         """Replace status.json in one motion (see `Status`); fields given earlier stay."""
         if not self.active:
             return
-        self._status.write(state, self._last_step, fields)
-        os.fsync(self._metrics.fileno())
+        try:
+            self._status.write(state, self._last_step, fields)
+        except OSError as error:  # it is written again with the next save
+            self._console.say(f"{self.folder / STATUS} cannot be written ({error.strerror}): it is out of date")
+        self._metrics.sync()
 
     def saved(self, step: int) -> None:
         """The checkpoint of `step` is whole."""
@@ -130,9 +132,11 @@ class Monitor:
 
     def close(self) -> None:
         """Close the file and wandb; prints the `wandb sync` line once where wandb was offline."""
-        if not self.active or self._metrics.closed:
+        if not self.active or self._closed:
             return
+        self._closed = True
         self._metrics.close()
+        self._weights.close()
         self._wandb.close()
 
     def _write(self, step: int, values: Mapping[str, Any]) -> None:
@@ -142,4 +146,4 @@ class Monitor:
         self._wandb.log(row)
 
     def _append(self, row: Mapping[str, Any]) -> None:
-        self._metrics.write(json.dumps(row, ensure_ascii=False) + "\n")
+        self._metrics.append([row])
