@@ -26,6 +26,7 @@ class Comparison:
     steps: Steps
     sums: Sums
     checkpoints: "list[PartedCheckpoint]"
+    rtol: float = 0.0
 
     @property
     def equal(self) -> bool:
@@ -64,7 +65,7 @@ def compare(first: Path, second: Path, rtol: float = 0.0, checkpoints: bool = Tr
         raise UserError(
             f"{first} and {second} have no step in common: one of them has hardly begun, or they went other ways."
         )
-    return Comparison(folders, different_settings(*folders), steps, sums, found)
+    return Comparison(folders, different_settings(*folders), steps, sums, found, rtol)
 
 
 def _checkpoints(one: FoundRun, two: FoundRun, rtol: float) -> "Iterator[PartedCheckpoint]":
@@ -87,7 +88,8 @@ def told(found: Comparison) -> Iterator[str]:
     yield f"  steps        {_steps(found.steps)}"
     yield from _tensors(found.sums)
     yield from _saved(found.checkpoints)
-    yield "equal, bit by bit, as far as both go" if found.equal else f"parted at step {found.parted_at}"
+    how = f"within {found.rtol:g}" if found.rtol else "bit by bit"
+    yield f"equal, {how}, as far as both go" if found.equal else f"parted at step {found.parted_at}"
 
 
 def _settings(found: Comparison) -> Iterator[str]:
