@@ -12,9 +12,10 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open `path` for writing so that it appears under its name only when every byte is on disk.
 
     The bytes go to a neighbour whose name ends in `.part`, are flushed and fsynced, then renamed over `path`;
-    after an exception, or a kill, `path` is what it was before. Two processes must not write the same path.
+    after an exception, or a kill, `path` is what it was before. Of two processes that write the same path, the one
+    that ends last wins.
     """
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{os.uname().nodename}-{os.getpid()}.part")
     try:
         with open(part, "wb") as file:
             yield file

@@ -1,7 +1,8 @@
 """python -m data_pipeline.build corpus=smoke out=runs/pages: documents, drawings, PDFs, people's own data → verified shards.
 
 Runs on all cores, can be killed and started again at any time (finished shards are kept), and gives the same bytes for
-the same settings on any number of processes.
+the same settings on any number of processes. task=2 tasks=8 writes an eighth of the shards; the task that finds the
+others' there, too, completes the sets.
 """
 
 import hashlib
@@ -31,7 +32,7 @@ _ENOUGH = 200  # pages after which a share of refused ones means something
 
 
 def build(config: BuildConfig) -> list[Manifest]:
-    """Build every shard set of `config.corpus` below `config.out`; returns their manifests.
+    """Build every shard set of `config.corpus` below `config.out`; returns their manifests, [] while other tasks write.
 
     What is already there and intact is kept. Raises DataError for settings, documents or fonts that cannot work, for a
     disk that is full or not to be written to, and when a folder holds shards of other settings without `overwrite`.
@@ -54,10 +55,16 @@ def _build(config: BuildConfig) -> list[Manifest]:
     for of_set in jobs.values():
         _claim(of_set[0].folder, of_set[0].build, config.overwrite)
     every = [job for of_set in jobs.values() for job in of_set]
-    kept = {job.path: found for job in every if (found := ShardDone.find(job))}
+    mine = every[config.task :: config.tasks]
+    kept = {job.path: found for job in mine if (found := ShardDone.find(job))}
     started = time.monotonic()
-    written = _write(config, every, kept)
+    written = _write(config, mine, kept)
     seconds = time.monotonic() - started
+    others = [job for job in every if job.path not in kept | written]
+    if missing := sum(not job.note.is_file() for job in others):
+        print(f"task {config.task} of {config.tasks} has written its {len(mine)} shards; of the others {missing} are missing yet")
+        return []
+    kept |= {job.path: _of_another(job) for job in others}
     done = {shard_set: [(kept | written)[job.path] for job in of_set] for shard_set, of_set in jobs.items()}
     for shard_set, shards in done.items():
         _check_complete(config.corpus, shard_set, makers[shard_set], shards)
@@ -194,6 +201,13 @@ def _write(config: BuildConfig, every: list[ShardJob], kept: dict[Path, ShardDon
             _check_refused(config.corpus, refused, bar.n)
 
         return write_shards(jobs, config.workers or len(os.sched_getaffinity(0)), progress)
+
+
+def _of_another(job: ShardJob) -> ShardDone:
+    found = ShardDone.find(job)
+    if found is None:
+        raise DataError(f"{job.path}, which another task wrote, is damaged: build once more without task= and tasks=")
+    return found
 
 
 def _check_complete(

@@ -93,6 +93,8 @@ class BuildConfig:
     workers: int = 0  # processes; 0 = one for each core
     seed: int = 0
     overwrite: bool = False
+    task: int = 0  # of `tasks`, which build one corpus together, on several machines
+    tasks: int = 1
 
 
 def as_dict(config: CorpusConfig) -> dict[str, Any]:
@@ -105,6 +107,13 @@ def check(config: BuildConfig) -> None:
     corpus, page = config.corpus, config.corpus.page
     _need(bool(config.out), "out=", "names no folder; give one, such as out=runs/pages")
     _need(config.workers >= 0, "workers=", f"is {config.workers}; give 0 (one for each core) or more")
+    _need(config.tasks >= 1, "tasks=", f"is {config.tasks}; give 1 (this command builds all) or more")
+    _need(0 <= config.task < config.tasks, "task=", f"is {config.task}; give 0 to {config.tasks - 1}, as tasks={config.tasks}")
+    _need(
+        config.tasks == 1 or not config.overwrite,
+        "overwrite=true",
+        f"would let {config.tasks} tasks remove each other's shards; remove {config.out} first, or choose another out=",
+    )
     _need(0 <= config.seed < 2**63, "seed=", f"is {config.seed}; give 0 or a larger whole number")
     _need(
         corpus.source in SOURCES,

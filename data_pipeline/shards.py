@@ -106,6 +106,8 @@ def write_shard(job: ShardJob) -> ShardDone:
     contents: dict[bytes, None] = {}  # in order
     text_bytes = 0
     job.folder.mkdir(parents=True, exist_ok=True)
+    for left in job.folder.glob(f"{job.path.name}.*.part"):  # by a process that was killed
+        left.unlink(missing_ok=True)
     with atomic_write(job.path) as file:
         writer = TarWriter(file, mtime=0.0)
         for number in job.numbers:

@@ -81,6 +81,28 @@ def test_a_killed_build_goes_on_to_the_same_bytes_in_any_number_of_processes(
     assert digests(again) == expected
 
 
+def test_tasks_that_share_a_build_give_the_same_bytes_and_the_last_one_completes_the_sets(
+    built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shares = [BuildConfig(corpus=CORPUS, out=str(tmp_path), workers=1, task=task, tasks=3) for task in range(3)]
+    killed = tmp_path / "train" / "drawn" / "shard-00000.tar.node-7.part"
+    killed.parent.mkdir(parents=True)
+    killed.touch()
+    for share in (shares[2], shares[0]):
+        assert build(share) == [] and not list(tmp_path.rglob("manifest.json"))
+    assert "task 0 of 3 has written its " in capsys.readouterr().out
+    for manifest in build(shares[1]):
+        folder = Path(manifest.split) / manifest.name
+        assert verify(tmp_path / folder, manifest) == []
+        assert (tmp_path / folder / "manifest.json").read_text() == (built / folder / "manifest.json").read_text()
+    assert digests(tmp_path) == digests(built)
+    assert not list(tmp_path.rglob("*.part"))
+    damaged = tmp_path / "train" / "drawn" / "shard-00001.tar"  # the second of all: of task 1
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with pytest.raises(DataError, match=f"{damaged}, which another task wrote, is damaged"):
+        build(shares[0])
+
+
 def test_other_options_are_another_build(built: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
     shutil.copytree(built, again)
