@@ -2,12 +2,12 @@
 learns. A step that went well costs a few hundred additions on the host; nothing is sent and nothing waited for.
 """
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from data_pipeline.lines import Lines
 from parallel.engine import Accepts, Engine
 from parallel.topology import environment
 from train.config import Config
@@ -38,9 +38,9 @@ class Guard:
         self._windows = {name: Window(config.guard.window) for name in SERIES}
         self._skipped = self._in_a_row = self._spikes = 0
         self._found: dict[str, float] = {}  # what stands out in the last step, and by how much
-        self._file, self._writes = folder / BAD_STEPS, environment()[0] == 0
+        self._lines, self._writes = Lines(folder / BAD_STEPS), environment()[0] == 0
         if self._writes:
-            keep_until(self._file, start_step)
+            keep_until(self._lines.path, start_step)
 
     @property
     def accepts(self) -> Accepts | None:
@@ -71,7 +71,7 @@ class Guard:
         self._note(said)
         self._write(look, kind, culprits)
         if self._in_a_row and self._in_a_row == self._settings.max_skipped:
-            raise Diverged(words.ended(look.step, self._in_a_row, said, culprits, self._config, self._file))
+            raise Diverged(words.ended(look.step, self._in_a_row, said, culprits, self._config, self._lines.path))
 
     def restart(self) -> None:
         """What comes now is of another kind, such as a new level of the curriculum: a jump is no spike."""
@@ -115,5 +115,4 @@ class Guard:
             return
         facts = {"step": look.step, "kind": kind, "skipped": look.output.skipped, "skipped_in_a_row": self._in_a_row}
         numbers = {"loss": look.output.loss, "grad_norm": look.output.grad_norm, "deviations": self._found}
-        with self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(plain(facts | numbers | culprits.row()), ensure_ascii=False) + "\n")
+        self._lines.append([plain(facts | numbers | culprits.row())])

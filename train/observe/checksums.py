@@ -6,12 +6,12 @@ the numbers are. "gradients" are those of this step as each rank's backward gave
 in which a backward first reached them: they are comparable within one layout.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_pipeline.lines import Lines
 from train.observe.observer import Look
 from train.run_folder import CHECKSUMS, keep_until
 
@@ -27,7 +27,7 @@ class Checksums:
 
     def __init__(self, engine: "Engine", folder: Path, every: int, writes: bool) -> None:
         """writes: on one rank."""
-        self._engine, self._path, self._every, self._writes = engine, folder / CHECKSUMS, every, writes
+        self._engine, self._lines, self._every, self._writes = engine, Lines(folder / CHECKSUMS), every, writes
         self._began = False
         self._gradients: dict[str, list[torch.Tensor]] = {}
         self._hooks: list[Any] = []
@@ -60,7 +60,7 @@ class Checksums:
 
     def _begin(self, step: int) -> None:
         if self._writes:
-            keep_until(self._path, step)
+            keep_until(self._lines.path, step)
         self._write(step, {})
 
     def _summing(self, key: str) -> Any:
@@ -79,8 +79,7 @@ class Checksums:
         if self._writes:
             layout = asdict(self._engine.topology)
             row = {"step": step, "layout": layout, "state": _told(state), "gradients": _told(gradients)}
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            self._lines.append([row])
 
 
 def _told(sums: "Sums") -> dict[str, tuple[str, float]]:
