@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from conf.command import is_user_error
+from train.launch.peers import PeerLost
 from train.run_folder import plain, read_json, write_json
 
 STATUS = "status.json"
+CAUSE = "failed_rank.json"  # the ending of another rank than 0, which sees of it only that it is gone
 
 
 class Status:
@@ -49,18 +51,34 @@ def ending(error: BaseException) -> dict[str, Any]:
 
 @contextmanager
 def ending_told(folder: Path, rank: int) -> Iterator[None]:
-    """Inside, an error is told in status.json even where there is no monitor yet: no memory for the model, no valid checkpoint."""
+    """Inside, an error is told in status.json even where there is no monitor yet (no memory for the model, no valid checkpoint),
+    or where it is another rank's that rank 0 lost."""
+    if rank == 0:
+        (folder / CAUSE).unlink(missing_ok=True)
     try:
         yield
     except BaseException as error:
-        told = read_json(folder / STATUS)
-        told = told if isinstance(told, dict) else {}
-        found = ending(error)
-        if rank == 0 and not found.items() <= told.items():  # the monitor has not told it
+        if rank == 0:
+            _tell(folder, error)
+        elif not isinstance(error, PeerLost):
             folder.mkdir(parents=True, exist_ok=True)
-            kept = {key: told[key] for key in ("step", "total_steps", "saved_step") if key in told}
-            write_json(folder / STATUS, {"name": folder.name, "restarts": restarts_of(folder)} | kept | found | {"updated": _now()})
+            write_json(folder / CAUSE, {"rank": rank} | ending(error))
         raise
+
+
+def _tell(folder: Path, error: BaseException) -> None:
+    """Status.json says why the run ended, unless the monitor has said so."""
+    told, cause = (read_json(folder / name) for name in (STATUS, CAUSE))
+    told, found = told if isinstance(told, dict) else {}, ending(error)
+    if isinstance(error, PeerLost) and isinstance(cause, dict):
+        found = cause | {"error": f"rank {cause['rank']}: {cause.get('error', '')}"}
+    if found.items() <= told.items():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    by_monitor = told.get("state") == "failed" and told.get("error") == ending(error).get("error")
+    kept = told if by_monitor else {key: told[key] for key in ("step", "total_steps", "saved_step") if key in told}
+    restarts = {} if by_monitor else {"restarts": restarts_of(folder)}
+    write_json(folder / STATUS, {"name": folder.name} | kept | restarts | found | {"updated": _now()})
 
 
 def _now() -> str:
