@@ -18,10 +18,10 @@ def describe(files: Iterable[Path]) -> dict[str, dict[str, int]]:
     return {file.name: {"bytes": file.stat().st_size, "crc32": checksum(file)} for file in files}
 
 
-def verify(folder: Path, part: slice = slice(None)) -> list[str]:
+def verify(folder: Path, part: slice = slice(None), contents: bool = True) -> list[str]:
     """What is wrong with a folder, one line a file; nothing when every byte is as it was written.
 
-    `part`: which of the files, in sorted order, to read.
+    `part`: which of the files, in sorted order, to read. Without `contents` their sizes alone are looked at.
     """
     try:
         items = sorted(_listed(folder).items())[part]
@@ -34,7 +34,7 @@ def verify(folder: Path, part: slice = slice(None)) -> list[str]:
             problems.append(f"{name}: missing")
         elif file.stat().st_size != entry[0]:
             problems.append(f"{name}: {file.stat().st_size} bytes, {entry[0]} were written")
-        elif checksum(file) != entry[1]:
+        elif contents and checksum(file) != entry[1]:
             problems.append(f"{name}: checksum differs")
     return problems
 
