@@ -4,13 +4,15 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 
 def on_stderr(text: str) -> None:
-    """A line for a person."""
-    print(text, file=sys.stderr, flush=True)
+    """A line for a person, who may have closed the pipe, or sent it to the disk that is full."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 class Lines:

@@ -7,6 +7,7 @@ pickles, neither are written nor accepted.
 
 import logging
 import pickle
+import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -200,4 +201,12 @@ def _plain_errors(folder: Path) -> Iterator[None]:
     except dcp.CheckpointException as error:
         causes = [cause for cause, _ in error.failures.values()]
         known = [cause for cause in causes if isinstance(cause, CheckpointError)]
-        raise known[0] if known else CheckpointError(f"{folder}: {causes[0]!r}") from error
+        raise known[0] if known else CheckpointError(f"{folder}: {_in_words(folder, causes[0])}.") from error
+
+
+def _in_words(folder: Path, error: BaseException) -> str:
+    """torch's writer of files does not say why a write failed, and what it says of a full disk nobody would understand."""
+    if "inline_container" in str(error) or "unexpected pos" in str(error):
+        free = shutil.disk_usage(folder).free if folder.exists() else 0
+        return f"a file could not be written to its end; {free / 1e9:.3f} GB are free there"
+    return str(error.strerror) if isinstance(error, OSError) and error.strerror else repr(error)

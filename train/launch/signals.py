@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Self
 
@@ -112,4 +112,5 @@ class StopFlag:
 def _say(text: str) -> None:
     """A line from rank 0. Not print: a handler may interrupt one."""
     if environment()[0] == 0:
-        os.write(2, f"\n{text}\n".encode())
+        with suppress(OSError):  # a closed pipe or a full disk behind stderr
+            os.write(2, f"\n{text}\n".encode())
