@@ -25,15 +25,15 @@ def load() -> ModuleType:
     import deepspeed
     from deepspeed.runtime import bf16_optimizer
 
-    bf16_optimizer.see_memory_usage = _say_nothing
+    bf16_optimizer.see_memory_usage = _do_nothing  # it collects garbage, and prints, for every parameter group
     deepspeed.utils.logger.setLevel(logging.ERROR)
     if not torch.cuda.is_available() and hasattr(deepspeed.ops, "__compatible_ops__"):
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed
 
 
-def _say_nothing(*_: Any, **__: Any) -> None:
-    """In place of a report that the bf16 optimizer prints, after a garbage collection, for every parameter group."""
+def _do_nothing(*_: Any, **__: Any) -> None:
+    """In place of what DeepSpeed should not do."""
 
 
 def configuration(options: EngineOptions, largest: int, elements: int, own_groups: bool) -> dict[str, Any]:
@@ -140,6 +140,7 @@ def release(engine: Any, params: Iterable[torch.nn.Parameter]) -> None:
     if not keeps_whole_weights(engine):
         _take_weights_back(engine)
     engine.destroy()
+    engine.destroy = _do_nothing  # its finalizer calls it again, whenever that runs, and would cut off the next engine's masters
     engine.module_forward_pre_hook.remove()
     engine.module_forward_post_hook.remove()
     for param in params:

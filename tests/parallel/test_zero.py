@@ -1,5 +1,6 @@
 """ZeRO stages and offload by the numbers of plain torch, and the parameter groups that DeepSpeed's collectives want."""
 
+import gc
 import os
 from dataclasses import replace
 
@@ -89,6 +90,7 @@ def trained(topology, options, initial, folder, frozen=()):
     for step, now in ((3, replace(options, zero=1, offload=False)), (4, options)):
         engine = engine_of(module, topology, now)
         engine.load(source)
+        gc.collect()  # the engine before it goes now, and must leave this one's masters alone
         output = engine.train_step(shares[step])
         again.append((output.loss, output.grad_norm))
         source = engine.save(folder / "again", step + 1, {})
