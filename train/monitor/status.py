@@ -8,7 +8,7 @@
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -58,11 +58,12 @@ def ending_told(folder: Path, rank: int) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if rank == 0:
-            _tell(folder, error)
-        elif not isinstance(error, PeerLost):
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / CAUSE, {"rank": rank} | ending(error))
+        with suppress(OSError):  # the disk is full: the error itself says more
+            if rank == 0:
+                _tell(folder, error)
+            elif not isinstance(error, PeerLost):
+                folder.mkdir(parents=True, exist_ok=True)
+                write_json(folder / CAUSE, {"rank": rank} | ending(error))
         raise
 
 
