@@ -61,6 +61,11 @@ class BadSamples:
             raise DataError(self._complaint(count))
         return Counter(f"{sample.source}: {sample.reason}" for sample in bad)
 
+    def close(self) -> None:
+        """Closes the log; `add` opens it again."""
+        if self._lines:
+            self._lines.close()
+
     def _allowed(self) -> float:
         expected = self.max_bad_fraction * self.seen
         return expected + 3 * expected**0.5 + 1 if self.max_bad_fraction else 0.0

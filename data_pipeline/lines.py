@@ -1,12 +1,17 @@
 """A file of JSON lines that outlives a full disk: what cannot be written now is kept, and written when it can be."""
 
+import atexit
 import json
 import os
 import sys
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+
+_open: "weakref.WeakSet[Lines]" = weakref.WeakSet()
 
 
 def on_stderr(text: str) -> None:
@@ -27,6 +32,7 @@ class Lines:
         self._descriptor: int | None = None
         self._waiting = bytearray()
         self._failing = False
+        _open.add(self)
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """A line for each row, after those that still wait."""
@@ -80,3 +86,12 @@ class Lines:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def close_all() -> None:
+    """What still waits is tried once more when the process ends."""
+    for lines in list(_open):
+        lines.close()
+
+
+atexit.register(close_all)

@@ -181,10 +181,11 @@ class Stream:
         self._cursor = following
 
     def close(self) -> None:
-        """Stop the thread and close the shards. `next_step` opens them again."""
+        """Stop the thread and close the shards and the log. `next_step` opens them again."""
         self._halt()
         for reader in self._readers.values():
             reader.close()
+        self._bad.close()
 
     def __enter__(self) -> "Stream":
         return self
