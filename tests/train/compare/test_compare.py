@@ -55,7 +55,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             "stage=encoder", f"data.root={folder}/pages", "stage.steps=4", "stage.checkpoint_every=2", "stage.evaluate_every=4",
             "stage.evaluation_pages=4", "optim.warmup_steps=2", "data.global_batch=4", "data.micro_batch=2", "run.device=cpu",
             "model.decoder.layers=2", "deterministic=true", "logger.checksums_every=1",
-        ]
+        ],
+        folder / "said",
     )  # fmt: skip
     started = {
         "one": base.start(folder / "one", "data.workers=0"),
