@@ -11,18 +11,20 @@ from data_pipeline.batch import MicroBatch
 from parallel.engine import Engine
 from parallel.topology import environment
 
+NAMED = 8  # parameters of a rank: the nearest to the loss; a backward carries it on to all that come after them
+
 
 @dataclass
 class Culprits:
     """What all ranks found.
 
-    samples: "source/key" of each sample in a micro-batch that is to blame, with the ranks that say so. parameters: "name" of
-    those whose gradient is not finite, the nearest to the loss first, with the rank. ranks: those where it went wrong the first
-    time. again: whether it went wrong once more; None where that was not asked.
+    samples: "source/key" of each sample in a micro-batch that is to blame, with the ranks that say so. parameters: of each rank
+    with gradients that are not finite the names of some of them, the nearest to the loss first, and how many there are. ranks:
+    those where it went wrong. again: whether it went wrong once more; None where that was not asked.
     """
 
     samples: dict[str, list[int]] = field(default_factory=dict)
-    parameters: list[tuple[str, int]] = field(default_factory=list)
+    parameters: dict[int, tuple[list[str], int]] = field(default_factory=dict)
     ranks: list[int] = field(default_factory=list)
     again: bool | None = None
 
@@ -32,7 +34,7 @@ class Culprits:
             "again": self.again,
             "ranks": self.ranks,
             "samples": [{"sample": sample, "ranks": ranks} for sample, ranks in self.samples.items()],
-            "parameters": [{"name": name, "rank": rank} for name, rank in self.parameters],
+            "parameters": [{"rank": rank, "count": count, "first": names} for rank, (names, count) in self.parameters.items()],
         }
 
 
@@ -57,8 +59,7 @@ def behind_spike(engine: Engine, batches: Sequence[MicroBatch]) -> Culprits:
     found = [0.0] * dist.get_world_size()
     dist.all_gather_object(found, largest)
     here = [losses.index(largest)] if largest == max(found) else []
-    joined = _joined(batches, here, None)
-    return joined
+    return _joined(batches, here, None)
 
 
 def _not_finite(losses: Sequence[float]) -> list[int]:
@@ -77,7 +78,8 @@ def _joined(
             joined.ranks.append(rank)
         for sample in [sample for group in groups for sample in group]:
             joined.samples.setdefault(sample, []).append(rank)
-        joined.parameters += [(name, rank) for name in names]
+        if names:
+            joined.parameters[rank] = names[:NAMED], len(names)
         if wrong is not None:
             joined.again = bool(joined.again) or wrong
     return joined

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from data_pipeline.batch import MicroBatch
 
 OUT_OF_MEMORY = 76  # the exit code: the same start fails again with the same settings
-PHRASES = (  # of torch's allocators, the C++ library, CUDA's libraries and NCCL
+PHRASES = (  # of torch's allocators, the C++ library, oneDNN, CUDA's libraries and NCCL
     "can't allocate memory",
     "CUDA out of memory",
     "std::bad_alloc",
+    "could not create a primitive",
     "_ALLOC_FAILED",
     "out of memory",
     "unable to mmap",
@@ -96,7 +97,7 @@ def _message(config: Config, rank: int, doing: str, error: BaseException) -> str
     wanted = f", which asked for {_readable(asked[1])}" if asked else ""
     kind = "GPU" if "CUDA" in str(error) or "NCCL" in str(error) else "host"
     return (
-        f"out of memory (the {kind}'s) on rank {rank}, in {doing}: {where}{wanted}. Less is needed with "
+        f"out of memory (the {kind}'s) on rank {rank}, in {doing}; {where}{wanted}. Less is needed with "
         f"{', '.join(needing_less(config, world))}; python -m train.plan tells what a rank needs before it starts. The newest "
         "checkpoint stands: the same command with such a setting goes on from it."
     )

@@ -55,9 +55,8 @@ def remedies(config: Config) -> str:
 def _who(culprits: Culprits) -> str:
     found = []
     if culprits.parameters:
-        name, rank = culprits.parameters[0]
-        more = len({other for other, _ in culprits.parameters}) - 1
-        found.append(f"{name}{f' and {more} more parameters' if more else ''} on rank {rank}")
+        rank, (names, count) = next(iter(culprits.parameters.items()))
+        found.append(f"{names[0]}{f' and {count - 1} more parameters' if count > 1 else ''} on rank {rank}")
     if culprits.samples:
         on = "" if culprits.parameters else f" on {_ranks(culprits.ranks)}"
         found.append(f"samples {_samples(list(culprits.samples))}{on}")
