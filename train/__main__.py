@@ -4,12 +4,14 @@ The configuration is composed and checked, and the signal handlers are in place,
 """
 
 import sys
+from pathlib import Path
 
 from conf.command import run
 from parallel.determinism import reproducible
 from parallel.topology import environment
 from train.config import Config
 from train.guard.memory import ending_out_of_memory
+from train.launch.flight_recorder import keep_collectives
 from train.launch.peers import ending_with_lost_peers
 from train.launch.signals import StopFlag
 from train.layout import topology_of
@@ -48,6 +50,7 @@ def main(config: Config) -> int:
         try:
             peers, memory = ending_with_lost_peers(PROGRAM, rank, timeout), ending_out_of_memory(PROGRAM, rank)
             with peers, memory, reproducible(config.deterministic):
+                keep_collectives(Path(config.run.directory) / config.run.name)
                 start(topology_of(config.parallel, world), config.seed, timeout_seconds=timeout)
                 from train import stage  # after start, which silences libraries
 

@@ -27,7 +27,7 @@ PHRASES = (  # of gloo, its store and NCCL; each was seen, or stands in torch's 
     "NCCL communicator was aborted",
 )
 OURS = ("train", "parallel", "data_pipeline")  # packages whose names mean something to the reader
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class PeerLost(Exception):
@@ -70,13 +70,18 @@ def frames_of(trace: TracebackType | None) -> list[traceback.FrameSummary]:
 def place(frames: Sequence[traceback.FrameSummary]) -> str:
     """Where the program stands, in words: "in all_reduce, called by _totals (parallel/engine.py:201)"."""
     ours = [frame for frame in frames if _package(frame) in OURS]
-    theirs = [frame for frame in frames if "torch/distributed" in frame.filename and not frame.name.startswith("_")]
+    theirs = [frame for frame in frames if is_collective(frame)]
     call = next((frame.name for frame in reversed(theirs) if frame.name != "wrapper"), "")
     if not ours:
         return f"in {call}" if call else "while starting"
     last = ours[-1]
     caller = f"{last.name} ({Path(last.filename).resolve().relative_to(ROOT)}:{last.lineno})"
     return f"in {call}, called by {caller}" if call else f"in {caller}"
+
+
+def is_collective(frame: traceback.FrameSummary) -> bool:
+    """Whether a frame is of a collective call."""
+    return "torch/distributed" in frame.filename and not frame.name.startswith("_")
 
 
 def _package(frame: traceback.FrameSummary) -> str | None:

@@ -8,12 +8,13 @@ import faulthandler
 import os
 import sys
 import threading
-import traceback
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from train.launch.peers import PEER_LOST, PeerLost, as_lost_peer, place
+from train.launch.flight_recorder import dump_collectives
+from train.launch.heartbeat import Heartbeat, frames_of_thread
+from train.launch.peers import PEER_LOST, PeerLost, as_lost_peer, frames_of, place
 
 FIRST = 3.0  # times the patience for the first beat: kernels are chosen, connections made, caches filled
 TICKS = 20  # looks at the clock within one timeout
@@ -40,6 +41,7 @@ class Watchdog:
         self._patience = FIRST
         self._ended = threading.Event()
         self._main, self._gpu = threading.get_ident(), False
+        self._heartbeat = Heartbeat(timeout, describe)
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def beat(self) -> None:
@@ -57,16 +59,19 @@ class Watchdog:
 
     def __enter__(self) -> Self:
         self._gpu = _on_gpu()
+        self._heartbeat.start()
         self._thread.start()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._ended.set()
-        if error is None or isinstance(error, PeerLost):
+        lost = as_lost_peer(error, f"in {self._describe()}, {self._silent:.1f} s after the one before it") if error else None
+        if lost is None or lost is error:
+            self._heartbeat.leave(f"{type(error).__name__}: {error}" if error else "")
             return
-        lost = as_lost_peer(error, f"in {self._describe()}, {self._silent:.1f} s after the one before it")
-        if lost is not None:
-            raise lost from error
+        missing = self._heartbeat.missing(frames_of(trace))
+        self._heartbeat.leave(f"PeerLost: {lost}")
+        raise PeerLost(f"{lost} {missing}".strip()) from error
 
     def _watch(self) -> None:
         tick = self.timeout / TICKS
@@ -78,13 +83,13 @@ class Watchdog:
                 self._expire()
 
     def _expire(self) -> None:
-        frame = sys._current_frames().get(self._main)
-        stands = place(traceback.extract_stack(frame)) if frame else "nowhere"
+        frames = frames_of_thread(self._main)
+        missing = self._heartbeat.missing(frames)
         message = (
-            f"no progress for {self._silent:.0f} s (run.timeout={self.timeout:g}) in {self._describe()}, {stands}: this "
+            f"no progress for {self._silent:.0f} s (run.timeout={self.timeout:g}) in {self._describe()}, {place(frames)}: this "
             "process hangs, or waits for another one that hung or died; look at the output of all ranks. The same command "
             "goes on from the newest checkpoint; where a step, an evaluation or a save may take so long, choose a larger "
-            "run.timeout."
+            f"run.timeout. {missing}".strip()
         )
         sys.stdout.flush()
         print("Where each thread stands:", file=sys.stderr, flush=True)
@@ -92,6 +97,8 @@ class Watchdog:
         print(f"[rank {self._rank}]: {message}", file=sys.stderr, flush=True)
         try:
             self._on_expiry(message)
+            if self._gpu and (path := dump_collectives(self._rank)):
+                print(f"[rank {self._rank}]: its last collectives: {path}", file=sys.stderr, flush=True)
         finally:
             os._exit(PEER_LOST)
 

@@ -15,8 +15,10 @@ from train.launch.peers import PEER_LOST, as_lost_peer
 
 ROOT = Path(__file__).resolve().parents[3]
 TIMEOUT = 4.0  # seconds, as run.timeout
+HANGS = 0  # in the place of a signal: a read that never comes back
 RANK = """
     import os, signal, sys, time
+    from data_pipeline.prefetch import Prefetcher
     from parallel.topology import Topology, start
     from train.launch.peers import ending_with_lost_peers
     from train.launch.watchdog import Watchdog
@@ -31,8 +33,9 @@ RANK = """
                 steps[0] += 1
                 watchdog.beat()
                 if steps[0] == 5 and rank == 1:
+                    time.sleep(0.5)  # more than two beats
                     print("ready", time.time(), flush=True)
-                    os.kill(os.getpid(), number)
+                    os.kill(os.getpid(), number) if number else next(Prefetcher(iter(lambda: time.sleep(60), 0), 1))
 """
 ALONE = """
     import time
@@ -51,7 +54,7 @@ ALONE = """
 """
 
 
-def ranks(number: signal.Signals) -> list[subprocess.Popen[str]]:
+def ranks(number: int) -> list[subprocess.Popen[str]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -68,10 +71,14 @@ def ranks(number: signal.Signals) -> list[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize(
-    ("number", "within", "told"),
-    [(signal.SIGSTOP, TIMEOUT + 4, "it did not answer"), (signal.SIGKILL, 4.0, "that process is gone")],
+    ("number", "within", "told", "who"),
+    [
+        (signal.SIGSTOP, TIMEOUT + 4, "it did not answer", "Rank 1 was stopped or is gone, last heard of in step 6, "),
+        (signal.SIGKILL, 4.0, "that process is gone", "Rank 1 was stopped or is gone, last heard of in step 6, "),
+        (HANGS, TIMEOUT + 4, "it did not answer", "Rank 1 is in step 6, in __next__ (data_pipeline/prefetch.py:"),
+    ],
 )
-def test_the_rank_that_waits_says_where_and_ends(number: signal.Signals, within: float, told: str) -> None:
+def test_the_rank_that_waits_says_where_it_waits_for_whom_and_ends(number: int, within: float, told: str, who: str) -> None:
     waiting, lost = ranks(number)
     try:
         assert lost.stdout is not None
@@ -83,7 +90,8 @@ def test_the_rank_that_waits_says_where_and_ends(number: signal.Signals, within:
         assert len(message) == 1, message
         assert message[0].startswith("python -m train [rank 0]: waited for another process in step 6,")
         assert "in all_reduce" in message[0]
-        assert told in message[0]
+        assert told in message[0] and who in message[0]
+        assert "one waits in step 6, in all_reduce" in message[0]
     finally:
         lost.kill()
         waiting.kill()
