@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-
 _open: "weakref.WeakSet[Lines]" = weakref.WeakSet()
 
 

@@ -24,14 +24,15 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def runs(pages: Path) -> Runs:
+def runs(pages: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Eight steps, a checkpoint after every other one, a look at held-out pages in the middle."""
     return Runs(
         [
             "stage=encoder", f"data.root={pages}", f"stage.steps={STEPS}", "stage.checkpoint_every=2", "stage.evaluate_every=4",
             "stage.evaluation_pages=2", "optim.warmup_steps=2", "data.global_batch=4", "data.micro_batch=2", "run.device=cpu",
-            "run.timeout=60", "logger.console_every=1", "logger.wandb=disabled", "model.decoder.layers=2",
-        ]
+            "run.timeout=30", "logger.console_every=1", "logger.wandb=disabled", "model.decoder.layers=2",
+        ],
+        tmp_path_factory.mktemp("said"),
     )  # fmt: skip
 
 

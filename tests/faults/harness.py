@@ -29,9 +29,10 @@ Fault = Callable[[], object]  # called in the process of a rank before it become
 
 @dataclass
 class Runs:
-    """Runs of one configuration that differ in folder and fault. base: overrides of all of them."""
+    """Runs of one configuration that differ in folder and fault. base: overrides of all of them. said: for what they say."""
 
     base: Sequence[str]
+    said: Path
 
     def start(
         self, folder: Path, *overrides: str, world: int = 1, faults: Mapping[int, Fault] | None = None, port: int | None = None
@@ -39,7 +40,7 @@ class Runs:
         """Begins the run in `folder`. faults: by rank."""
         name = folder.name
         argv = ["python -m train", *self.base, f"run.directory={folder.parent}", f"run.name={name}", *overrides]
-        said = folder.parent / f"{name}.said-{time.monotonic_ns()}"
+        said = self.said / str(time.monotonic_ns())
         said.mkdir(parents=True)
         port = port or free_ports(1)[0]
         ranks = [
@@ -100,14 +101,14 @@ class Started:
             rank.join()
 
 
-def rows(folder: Path) -> list[dict]:
-    """The lines of a run's metrics.jsonl; each must be whole."""
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+def rows(file: Path) -> list[dict]:
+    """The lines of a file such as metrics.jsonl; each must be whole."""
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def losses(folder: Path) -> dict[int, tuple[float, float, int]]:
     """step -> (loss, gradient norm, number of its batch), each step once, in order."""
-    steps = [row for row in rows(folder) if "grad_norm" in row]
+    steps = [row for row in rows(folder / "metrics.jsonl") if "grad_norm" in row]
     found = {row["step"]: (row["loss"], row["grad_norm"], row["batch"]) for row in steps}
     assert len(found) == len(steps), "a step is logged twice"
     assert list(found) == sorted(found), "steps are out of order"
@@ -116,7 +117,7 @@ def losses(folder: Path) -> dict[int, tuple[float, float, int]]:
 
 def notes(folder: Path) -> list[str]:
     """What a run told once."""
-    return [row["note"] for row in rows(folder) if "note" in row]
+    return [row["note"] for row in rows(folder / "metrics.jsonl") if "note" in row]
 
 
 def status(folder: Path) -> dict:

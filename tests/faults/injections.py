@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -88,15 +88,39 @@ def largest_file(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
 
 
-def fill(folder: Path, leave: int = 0) -> None:
-    """Fills the disk on which `folder` is, up to `leave` bytes."""
-    with open(folder / "ballast", "wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(1, shutil.disk_usage(folder).free - leave))
+def fill(folder: Path) -> None:
+    """Fills the disk on which `folder` is to the last block."""
+    with open(folder / "ballast", "ab") as file:
+        with suppress(OSError):  # none is left
+            os.posix_fallocate(file.fileno(), file.tell(), shutil.disk_usage(folder).free)
 
 
 def make_room(folder: Path) -> None:
     """Undoes `fill`."""
     (folder / "ballast").unlink()
+
+
+def long_rows() -> None:
+    """Rows of metrics.jsonl that need another block of the disk each: a full disk may have room in the last one."""
+    from train.monitor import monitor
+
+    plain = monitor.plain
+    monitor.plain = lambda value: plain(value) | {"padding": "." * 5000}  # type: ignore[assignment]
+
+
+def bad_sample_each_step() -> None:
+    """Each step meets a sample that cannot be used, and that there is much to say about."""
+    from data_pipeline.bad_samples import BadSample, BadSamples
+
+    add = BadSamples.add
+
+    def wrapped(self: BadSamples, bad: Any, seen: int) -> Any:
+        number = 1 + len(self.__dict__.setdefault("met", []))
+        self.__dict__["met"].append(number)
+        self.max_bad_fraction = 0.5
+        return add(self, [*bad, BadSample("ratio-4", "shard-00000.tar", f"page-{number}", "bad image", "." * 5000)], seen)
+
+    BadSamples.add = wrapped  # type: ignore[method-assign]
 
 
 def clock_jumps(by: float) -> None:
