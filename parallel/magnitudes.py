@@ -6,8 +6,8 @@ DeepSpeed calls with the flat parts of a rank. What they cost beside a pass or t
 being stepped, when activations are gone.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -17,7 +17,7 @@ from parallel.device import device
 from parallel.optimizer import FusedOptimizer
 
 GRADIENT, UPDATE, WEIGHT = range(3)  # columns of what `close` gives
-_ROW = 512  # numbers that are added up in fp32; their sums are in fp64: exact to 1e-9, at the speed of memory
+_ROW = 512  # numbers that are added up in fp32, and their sums in fp64: exact to 1e-9, at the speed of memory
 
 
 def can_measure(optimizer: torch.optim.Optimizer) -> bool:
@@ -30,17 +30,16 @@ class Magnitudes:
 
     def __init__(self, optimizer: torch.optim.Optimizer, groups: Mapping[torch.nn.Parameter, int], count: int) -> None:
         """groups: of each trained parameter on this rank its group, below `count`. optimizer: of the engine that has them."""
-        self._optimizer, self._groups = optimizer, groups
+        self._optimizer, self._groups, self._count = optimizer, groups, count
         self._sums = torch.zeros(count, 3, dtype=torch.float64, device=device())
         self._hooks: list[Any] = []
-        self._parts: list[tuple[torch.Tensor, int]] = []  # of the flat parts: stretches that count here, and their groups
+        self._parts: dict[int, _Parts] = {}  # of each flat part, by where it lies
         self._before: list[tuple[torch.Tensor, torch.Tensor]] = []  # flat parts that are being stepped, as they are and were
 
     def open(self) -> None:
         """The optimizer's next step is measured."""
         self.drop()
         self._sums.zero_()
-        self._parts = self._stretches()
         self._hooks = [
             self._optimizer.register_step_pre_hook(self._begin),
             self._optimizer.register_step_post_hook(self._end),
@@ -58,21 +57,7 @@ class Magnitudes:
         """Measures no more."""
         while self._hooks:
             self._hooks.pop().remove()
-        self._parts, self._before = [], []
-
-    def _stretches(self) -> list[tuple[torch.Tensor, int]]:
-        """Neighbours of one group together: a model has hundreds of parameters."""
-        found: list[tuple[torch.Tensor, int]] = []
-        for param, group in self._groups.items():
-            own = deepspeed_compat.fragment(param, None)[0].detach()
-            if not own.numel() or not deepspeed_compat.counts_here(param):
-                continue
-            last, last_group = found[-1] if found else (own, -1)
-            if group == last_group and last.data_ptr() + last.nbytes == own.data_ptr() and _one_memory(last, own):
-                found[-1] = (last.as_strided((last.numel() + own.numel(),), (1,)), group)
-            else:
-                found.append((own, group))
-        return found
+        self._before = []
 
     @torch.no_grad()
     def _begin(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
@@ -89,24 +74,49 @@ class Magnitudes:
         self._before = []
 
     def _add(self, column: int, flat: torch.Tensor, values: torch.Tensor) -> None:
-        """values: of the same places as `flat`, one for each of its numbers."""
-        first, found, groups = flat.data_ptr(), [], []
-        for stretch, group in self._parts:
-            at = (stretch.data_ptr() - first) // flat.element_size()
-            if _one_memory(stretch, flat) and 0 <= at < flat.numel():
-                found.append(squares(values.narrow(0, at, stretch.numel())))
-                groups.append(group)
-        if found:
-            places = torch.tensor(groups, device=self._sums.device)
-            self._sums[:, column].index_add_(0, places, torch.stack(found).to(self._sums.device))
+        """values: one for each number of `flat`, in the same place."""
+        if flat.data_ptr() not in self._parts:
+            self._parts[flat.data_ptr()] = _parts_of(flat, self._groups.items(), self._count)
+        found = sums_of_squares(values, self._parts[flat.data_ptr()], self._count)
+        self._sums[:, column] += found.to(self._sums.device)
 
 
-def squares(values: torch.Tensor) -> torch.Tensor:
-    """fp64: the sum of the squares of a flat tensor. torch's own norm of a long one in fp32 is wrong by 1e-3 on a CPU."""
-    whole = values.numel() // _ROW * _ROW
-    rows = torch.linalg.vector_norm(values[:whole].view(-1, _ROW), dim=1)
-    rest = torch.linalg.vector_norm(values[whole:])
-    return rows.double().square().sum() + rest.double().square()
+class _Parts(NamedTuple):
+    """Which group the numbers of a flat part are of, `count` for none that counts here.
+
+    rows: int64 [N // _ROW], of each row of them. edges, groups: int64 [E], those of rows that belong to several, one by one.
+    """
+
+    rows: torch.Tensor
+    edges: torch.Tensor
+    groups: torch.Tensor
+
+
+def _parts_of(flat: torch.Tensor, params: Iterable[tuple[torch.nn.Parameter, int]], count: int) -> _Parts:
+    rows, edges, groups = torch.full((flat.numel() // _ROW,), count), [torch.arange(0)], [torch.arange(0)]
+    for param, group in params:
+        own = deepspeed_compat.fragment(param, None)[0]
+        start = (own.data_ptr() - flat.data_ptr()) // flat.element_size()
+        if not own.numel() or not _one_memory(own, flat) or not 0 <= start < flat.numel():
+            continue
+        if not deepspeed_compat.counts_here(param):
+            continue
+        stop = start + own.numel()
+        first, last = -(-start // _ROW), stop // _ROW  # its whole rows
+        rows[first:last] = group
+        ends = ((start, first * _ROW), (last * _ROW, stop)) if first < last else ((start, stop),)
+        edges += [torch.arange(low, high) for low, high in ends]
+        groups += [torch.full((high - low,), group) for low, high in ends]
+    return _Parts(*(part.to(flat.device) for part in (rows, torch.cat(edges), torch.cat(groups))))
+
+
+def sums_of_squares(values: torch.Tensor, parts: _Parts, count: int) -> torch.Tensor:
+    """fp64 [count]: of each group. torch's own norm of many numbers in fp32 is wrong by 1e-3 on a CPU."""
+    sums = torch.zeros(count + 1, dtype=torch.float64, device=values.device)
+    rows = torch.linalg.vector_norm(values[: len(parts.rows) * _ROW].view(-1, _ROW), dim=1)
+    sums.index_add_(0, parts.rows, rows.double().square_())
+    sums.index_add_(0, parts.groups, values[parts.edges].double().square_())
+    return sums[:count]
 
 
 def _one_memory(one: torch.Tensor, other: torch.Tensor) -> bool:
