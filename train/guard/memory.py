@@ -99,7 +99,7 @@ def _message(config: Config, rank: int, doing: str, error: BaseException) -> str
     return (
         f"out of memory (the {kind}'s) on rank {rank}, in {doing}; {where}{wanted}. Less is needed with "
         f"{', '.join(needing_less(config, world))}; python -m train.plan tells what a rank needs before it starts. The newest "
-        "there is one, stands: the same command with such a setting goes on from it."
+        "checkpoint, if there is one, stands: the same command with such a setting goes on from it."
     )
 
 
