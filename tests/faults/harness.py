@@ -115,13 +115,13 @@ def losses(folder: Path) -> dict[int, tuple[float, float, int]]:
     return found
 
 
-def notes(folder: Path) -> list[str]:
-    """What a run told once."""
-    return [row["note"] for row in rows(folder / "metrics.jsonl") if "note" in row]
-
-
 def status(folder: Path) -> dict:
     return json.loads((folder / "status.json").read_text())
+
+
+def state_of(process: int | None) -> str:
+    """Of a process, as the kernel calls it: "R" for one that runs, "T" for a stopped one."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def saved(folder: Path) -> list[str]:

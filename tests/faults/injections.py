@@ -127,8 +127,8 @@ def clock_jumps(by: float) -> None:
     """From now on, wall clock and file times are off by `by` seconds. The monotonic clock goes on: no kernel lets it jump."""
     from train.monitor import monitor
 
-    true = time.time
-    time.time = lambda: true() + by  # type: ignore[assignment]
+    true = time.clock_gettime
+    time.time = lambda: true(time.CLOCK_REALTIME) + by
 
     class Skewed(datetime.datetime):
         @classmethod

@@ -26,6 +26,7 @@ PHRASES = (  # of gloo, its store and NCCL; each was seen, or stands in torch's 
     "clients joined",
     "NCCL communicator was aborted",
 )
+PORT_TAKEN = "EADDRINUSE"  # of the store at which processes meet
 OURS = ("train", "parallel", "data_pipeline")  # packages whose names mean something to the reader
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,6 +53,11 @@ def as_lost_peer(error: BaseException, when: str) -> PeerLost | None:
     """The message for an error that is another process's doing; None for any other error. when: "in step 3, ..."."""
     if isinstance(error, PeerLost):
         return error
+    if type(error).__name__ in FAMILIES and PORT_TAKEN in str(error):
+        return PeerLost(
+            f"MASTER_PORT={os.environ.get('MASTER_PORT')} of this machine is taken: by another run, or by what is left of one. A "
+            "Slurm job that starts again takes another port; by hand: export MASTER_PORT=ANOTHER, the same one for all processes."
+        )
     if type(error).__name__ not in FAMILIES or not any(phrase in str(error) for phrase in PHRASES):
         return None
     died = "Connection" in str(error) or "Broken pipe" in str(error)
