@@ -42,15 +42,18 @@ def base_of(folder: Path, facts: Mapping[str, Any]) -> Path | None:
     """
     if BASE not in facts:
         return None
-    place = Path(os.path.normpath(folder.parent / facts[BASE]["folder"]))
-    told = f"{folder} holds what was added to {place}"
+    told = facts[BASE]
+    if not isinstance(told, dict) or not all(isinstance(told.get(name), str) for name in ("folder", "digest")):
+        raise CheckpointError(f"{folder}: what it says of the checkpoint that it was added to cannot be read.")
+    place = Path(os.path.normpath(folder.parent / told["folder"]))
+    where = f"{folder} holds what was added to {place}"
     if not (place / MANIFEST).is_file():
         raise CheckpointError(
-            f"{told}, which is not there. Put that checkpoint back, or save runs whole: stage.save_base=true."
+            f"{where}, which is not there. Put that checkpoint back, or save runs whole: stage.save_base=true."
         )
-    if digest_of(place) != facts[BASE]["digest"]:
+    if digest_of(place) != told["digest"]:
         raise CheckpointError(
-            f"{told}, and another checkpoint is there now: added weights fit the one they were trained on alone. Put that one back."
+            f"{where}, and another checkpoint is there now: added weights fit the one they were trained on alone. Put that one back."
         )
     return place
 
@@ -59,6 +62,6 @@ def digest_of(folder: Path) -> str:
     """SHA-256 of the names, sizes and checksums of a checkpoint's files."""
     try:
         files = json.loads((folder / MANIFEST).read_text())["files"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{folder} is no checkpoint: {error}") from error
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()

@@ -116,7 +116,20 @@ def facts(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{candidates[0]} was not written by Microfiche: it has no {EXTRA}.")
     blob = torch.empty(stored[EXTRA].size[0], dtype=torch.uint8)
     store.read(candidates[0], [Piece.whole(EXTRA, blob)], alone=True)
-    return json.loads(bytes(blob.tolist()))
+    return _checked(candidates[0], bytes(blob.tolist()))
+
+
+def _checked(folder: Path, text: bytes) -> dict[str, Any]:
+    """What `facts` gives, as far as every checkpoint has it. Raises CheckpointError."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{folder}: {EXTRA} is no JSON ({error}).") from error
+    kinds = {"step": int, "extra": dict, "topology": dict}
+    lost = [name for name, kind in kinds.items() if not isinstance(found, dict) or not isinstance(found.get(name, kind()), kind)]
+    if lost or "step" not in found:
+        raise CheckpointError(f"{folder}: {EXTRA} has no {(lost or ['step'])[0]} as Microfiche writes it.")
+    return found
 
 
 def folders(root: Path) -> list[Path]:

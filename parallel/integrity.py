@@ -41,6 +41,8 @@ def verify(folder: Path, part: slice = slice(None), contents: bool = True) -> li
 
 def _listed(folder: Path) -> dict[str, tuple[int, int]]:
     """Name → (bytes, CRC-32) by the manifest. Any of many errors where it is not one, or not of this folder."""
+    if not (folder / MANIFEST).is_file():  # a pipe would never end
+        raise FileNotFoundError("there is no such file")
     manifest = json.loads((folder / MANIFEST).read_text())
     files = {name: (int(entry["bytes"]), int(entry["crc32"])) for name, entry in manifest["files"].items()}
     if not files:

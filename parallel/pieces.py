@@ -1,12 +1,11 @@
 """Tensors on disk without a layout: each rank writes its piece of a global tensor, any rank reads any piece of it.
 
 The files are torch's distributed checkpoint (DCP). Two things of it are replaced because they run code found in a
-file: `.metadata` is read by an unpickler that knows only DCP's own classes, and items that are not tensors, which DCP
-pickles, neither are written nor accepted.
+file: its index is read by `parallel.metadata`, and items that are not tensors, which DCP pickles, neither are written nor
+accepted.
 """
 
 import logging
-import pickle
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
@@ -19,11 +18,9 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.metadata import (
-    BytesStorageMetadata,
     ChunkStorageMetadata,
     Metadata,
     MetadataIndex,
-    StorageMeta,
     TensorProperties,
     TensorStorageMetadata,
 )
@@ -37,6 +34,7 @@ from torch.distributed.checkpoint.planner import (
 )
 from torch.distributed.checkpoint.planner_helpers import create_read_items_for_chunk_list
 
+from parallel import metadata
 from parallel.errors import CheckpointError
 
 # DCP logs what it also raises, and warns when one process reads alone. Said once here: a background thread that
@@ -44,20 +42,6 @@ from parallel.errors import CheckpointError
 logging.getLogger("torch.distributed.checkpoint").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.distributed\.checkpoint")
 warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
-
-_DCP_CLASSES = {
-    ("torch.distributed.checkpoint.metadata", name)
-    for name in (
-        "Metadata", "ChunkStorageMetadata", "TensorStorageMetadata", "TensorProperties", "MetadataIndex", "StorageMeta",
-        "_MEM_FORMAT_ENCODING",
-    )
-} | {
-    ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
-    ("torch", "Size"),
-    ("torch.serialization", "_get_layout"),
-    ("pathlib", "PosixPath"),
-    ("pathlib", "Path"),
-}  # fmt: skip
 
 
 @dataclass
@@ -107,32 +91,12 @@ def contents(folder: Path) -> dict[str, TensorStorageMetadata]:
     return _SafeReader(folder).read_metadata().state_dict_metadata  # type: ignore[return-value]
 
 
-class _SafeUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _DCP_CLASSES or (
-            module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
-        ):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which no checkpoint needs")
-
-
 class _SafeReader(dcp.FileSystemReader):
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        path = Path(self.path) / ".metadata"
-        try:
-            with path.open("rb") as file:
-                metadata = _SafeUnpickler(file).load()
-        except Exception as error:  # a damaged pickle fails in any way it likes
-            raise CheckpointError(f"{path} is not a checkpoint's metadata: {error}") from error
-        if not isinstance(metadata, Metadata) or any(
-            isinstance(item, BytesStorageMetadata) for item in metadata.state_dict_metadata.values()
-        ):
-            raise CheckpointError(
-                f"{path} holds items that are not tensors: they would be unpickled, and are refused."
-            )
-        metadata.storage_meta = metadata.storage_meta or StorageMeta()
-        metadata.storage_meta.load_id = self.load_id
-        return metadata
+        found = metadata.read(Path(self.path))
+        assert found.storage_meta is not None
+        found.storage_meta.load_id = self.load_id
+        return found
 
 
 class _SavePlanner(dcp.DefaultSavePlanner):
