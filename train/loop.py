@@ -58,6 +58,7 @@ class Run:
     save: Callable[[], object]
     beat: Callable[[], object] = lambda: None  # tells the watchdog that there is progress
     watch: Watch | None = None  # looks at how far weights have moved
+    reader: Callable[[int], dict[str, float]] = lambda step: {}  # reads a few held-out pages, of which it gives means
     observers: Sequence[Observer] = ()
 
 
@@ -104,7 +105,8 @@ def evaluate(run: Run) -> None:
     """Looks at held-out pages, logs what the model reads there, and lets the curriculum move on."""
     with run.engine.stored_weights():
         found = run.probe()
-    values: dict[str, Any] = {f"{metric}/{source}": value for source, row in found.items() for metric, value in row.items()}
+        read = run.reader(run.progress.step)
+    values: dict[str, Any] = read | {f"{metric}/{source}": value for source, row in found.items() for metric, value in row.items()}
     with_pages = [row["image_gain"] for row in found.values() if not math.isnan(row["image_gain"])]
     values["image_gain"] = with_pages[0] if with_pages else math.nan  # of the first, easiest source
     run.monitor.evaluation(run.progress.step, values)

@@ -32,6 +32,7 @@ from train.layout import topology_of
 from train.loop import Progress, Run, restore, state_of, train
 from train.model.optical import OpticalModel, build
 from train.monitor.monitor import Monitor
+from train.monitor.reading import reader_of
 from train.monitor.status import ending_told
 from train.objective import NextToken
 from train.observe.checksums import Checksums
@@ -106,14 +107,16 @@ def _run(config: Config, stop: StopFlag, overrides: Sequence[str], folder: Path,
             write_facts(folder, config, overrides)
         history = begun(folder, resumed.step if resumed else 0, anew=not config.run.resume, rank=rank)
         monitor = Monitor(folder, config.logger, config.stage.steps, rank, start_step=resumed.step if resumed else 0,
-                          name=config.run.name, config=asdict(config))  # fmt: skip
+                          name=config.run.name, anew=not config.run.resume)  # fmt: skip
         saver = Saver(engine, checkpoints, config.stage.keep_checkpoints, config.stage.save_in_background, monitor.note,
                       None if saves_base(config) else base, monitor.saved)  # fmt: skip
         guard = Guard(config, engine, folder, monitor.note, resumed.step if resumed else 0)
         progress = Progress()
         observers = [*observers_of(config, engine, folder, monitor.note),
                      *run_watchers(config, saver, stream, history, lambda: progress.seconds, folder)]  # fmt: skip
-        run = Run(config, engine, stream, curriculum, probe, monitor, stop, guard, progress, lambda: None, watch=watch, observers=observers)
+        reader = reader_of(model, tokenizer, spec, held_out, config.logger.samples, folder, monitor.note, config.engine.zero, remote_of(config.data))
+        run = Run(config, engine, stream, curriculum, probe, monitor, stop, guard, progress, lambda: None, watch=watch, reader=reader,
+                  observers=observers)  # fmt: skip
         run.save = lambda: saver.save(run.progress.step, state_of(run))
         if resumed:
             restore(run, resumed.extra)

@@ -29,7 +29,7 @@ class TextDecoder:
     """
 
     def __init__(self, model: OpticalModel, length: int) -> None:
-        _require_whole_layers()
+        require_whole_layers()
         size = parallel_state.get_tensor_model_parallel_world_size()
         self.ranks = TensorRanks(parallel_state.get_tensor_model_parallel_group() if size > 1 else None)
         decoder, config = model.decoder, model.config
@@ -102,7 +102,7 @@ class TextDecoder:
         return self.ranks.joined(self.output(self.norm(x_RD)))
 
 
-def _require_whole_layers() -> None:
+def require_whole_layers() -> None:
     pipeline = parallel_state.get_pipeline_model_parallel_world_size()
     if pipeline > 1:
         raise UserError(

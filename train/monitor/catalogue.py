@@ -42,6 +42,8 @@ CATALOGUE = (
     Metric("accuracy/*", "", "Reading", "Held-out tokens that are predicted rightly, with the text before them given"),
     Metric("cross_entropy/*", "nats/token", "Reading", "On held-out pages of one source"),
     Metric("cross_entropy_shuffled/*", "nats/token", "Reading", "The same with another page's picture"),
+    Metric("precision/*", "", "Reading", "Of a few held-out pages that are read while training (logger.samples): 1 is perfect"),
+    Metric("edit_distance/*", "", "Reading", "The same as the normalised edit distance: 0 is perfect"),
     Metric("lr", "", "Optimization", "Learning rate"),
     Metric("grad_norm", "", "Optimization", "Of all gradients, before clipping"),
     Metric("skipped", "", "Optimization", "Whether the step changed nothing"),

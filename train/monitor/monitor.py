@@ -15,6 +15,7 @@ from rich.console import Console
 from data_pipeline.lines import Lines
 from train.launch.signals import StopFlag
 from train.monitor.console import ConsoleLine
+from train.monitor.samples import forget_after
 from train.monitor.status import STATUS, Status, ending
 from train.monitor.wandb_logger import WandbLogger
 from train.run_folder import WEIGHT_DECOMPOSITION, keep_until, plain
@@ -33,7 +34,7 @@ class Monitor:
 
     `start_step` is the step the stage resumes from (0 for a fresh start): later lines of metrics.jsonl belong
     to work that was lost with the interrupted process and will be done again, so they are removed; a
-    half-written last line too.
+    half-written last line too. `anew`: what is in the folder is another run's, so wandb gets another one.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Monitor:
         *,
         start_step: int = 0,
         name: str | None = None,
-        config: Mapping[str, Any] | None = None,
+        anew: bool = False,
         console: Console | None = None,
     ) -> None:
         self.folder = run_folder
@@ -60,11 +61,12 @@ class Monitor:
         self._status = Status(run_folder, self._name, total_steps, start_step)
         for file in ("metrics.jsonl", WEIGHT_DECOMPOSITION):
             keep_until(run_folder / file, start_step)
+        forget_after(run_folder, start_step)
         self._metrics = Lines(run_folder / "metrics.jsonl", self._console.say)
         self._weights = Lines(run_folder / WEIGHT_DECOMPOSITION, self._console.say)
         self._closed = False
         self._wandb = WandbLogger(
-            run_folder, logger.wandb, logger.project, self._name, config or {}, self._console.say
+            run_folder, logger.wandb, logger.project, self._name, self._console.say, anew
         )
 
     @property
@@ -93,9 +95,6 @@ class Monitor:
         if not self.active:
             return
         self._weights.append({"step": step} | plain(row) for row in rows)
-        measured = ("magnitude", "direction", "correlation")
-        values = {f"weight_{name}/{row['layer']}": row[name] for row in rows for name in measured}
-        self._wandb.log({"step": step} | plain(values))
 
     def note(self, text: str) -> None:
         """A thing worth telling once (a fallback, a new curriculum level): console and metrics.jsonl."""
@@ -141,9 +140,7 @@ class Monitor:
 
     def _write(self, step: int, values: Mapping[str, Any]) -> None:
         self._last_step = step
-        row = {"step": step} | plain(values)
-        self._append(row)
-        self._wandb.log(row)
+        self._append({"step": step} | plain(values))
 
     def _append(self, row: Mapping[str, Any]) -> None:
         self._metrics.append([row])

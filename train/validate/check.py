@@ -132,7 +132,7 @@ def _run(config: Config) -> Iterator[str]:
     yield from rules.one_of("run.device", config.run.device, ["auto", "cpu", "cuda"])
     yield from rules.one_of("logger.wandb", config.logger.wandb, ["offline", "online", "disabled"])
     yield from rules.positive("logger", config.logger, "console_every")
-    for name in ("checksums_every", "details_every"):
+    for name in ("checksums_every", "details_every", "samples"):
         yield from rules.at_least(f"logger.{name}", getattr(config.logger, name), 0)
     yield from rules.positive("run", config.run, "timeout")
     yield from variable_faults(os.environ) if config.deterministic else ()
