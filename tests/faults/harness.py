@@ -115,6 +115,11 @@ def losses(folder: Path) -> dict[int, tuple[float, float, int]]:
     return found
 
 
+def notes(folder: Path) -> list[str]:
+    """What a run told once."""
+    return [row["note"] for row in rows(folder / "metrics.jsonl") if "note" in row]
+
+
 def status(folder: Path) -> dict:
     return json.loads((folder / "status.json").read_text())
 

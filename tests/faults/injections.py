@@ -123,6 +123,13 @@ def bad_sample_each_step() -> None:
     BadSamples.add = wrapped  # type: ignore[method-assign]
 
 
+def gather_each_step() -> None:
+    """What ranks tell each other, they tell in every step: a test's run has fewer steps than the product's period."""
+    from train.observe.ranks import Ranks
+
+    Ranks.__init__.__defaults__ = (1,)  # type: ignore[misc]
+
+
 def clock_jumps(by: float) -> None:
     """From now on, wall clock and file times are off by `by` seconds. The monotonic clock goes on: no kernel lets it jump."""
     from train.monitor import monitor

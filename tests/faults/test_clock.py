@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.conftest import Losses
 from tests.faults.harness import Runs, losses, rows
-from tests.faults.injections import before_step, clock_jumps, kill
+from tests.faults.injections import before_step, clock_jumps, each, gather_each_step, kill
 from train.monitor.catalogue import metric_of
 
 DAY = 86400.0
@@ -26,8 +26,8 @@ def test_a_clock_that_jumps_changes_neither_durations_nor_what_is_resumed(
 ) -> None:
     folder = tmp_path / "run"
     jumps = {3: partial(clock_jumps, -DAY), 5: partial(clock_jumps, 2 * DAY), 8: kill}
-    keep = ("stage.keep_checkpoints=3", "stage.save_in_background=false", "logger.details_every=1")
-    killed = runs.run(folder, *keep, faults={0: partial(before_step, jumps)})
+    keep = ("stage.keep_checkpoints=3", "stage.save_in_background=false")
+    killed = runs.run(folder, *keep, faults={0: partial(each, gather_each_step, partial(before_step, jumps))})
     assert killed.codes == [-9], killed.err()
     for step in (2, 4, 6):
         checkpoint = folder / "checkpoints" / f"step-{step:08d}"
@@ -37,7 +37,7 @@ def test_a_clock_that_jumps_changes_neither_durations_nor_what_is_resumed(
     content = bytearray(victim.read_bytes())
     content[100] ^= 1
     victim.write_bytes(content)
-    again = runs.run(folder, *keep, faults={0: partial(clock_jumps, -DAY)})
+    again = runs.run(folder, *keep, faults={0: partial(each, gather_each_step, partial(clock_jumps, -DAY))})
     assert again.codes == [0], again.err()
     assert "resumed after step 4" in again.out()
     assert losses(folder) == uninterrupted
