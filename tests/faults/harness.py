@@ -29,10 +29,12 @@ Fault = Callable[[], object]  # called in the process of a rank before it become
 
 @dataclass
 class Runs:
-    """Runs of one configuration that differ in folder and fault. base: overrides of all of them. said: for what they say."""
+    """Runs of one configuration that differ in folder and fault. base: overrides of all of them. said: for what they say; else
+    it is beside the folder.
+    """
 
     base: Sequence[str]
-    said: Path
+    said: Path | None = None
 
     def start(
         self, folder: Path, *overrides: str, world: int = 1, faults: Mapping[int, Fault] | None = None, port: int | None = None
@@ -40,7 +42,7 @@ class Runs:
         """Begins the run in `folder`. faults: by rank."""
         name = folder.name
         argv = ["python -m train", *self.base, f"run.directory={folder.parent}", f"run.name={name}", *overrides]
-        said = self.said / str(time.monotonic_ns())
+        said = (self.said or folder.parent) / f"{name}.said-{time.monotonic_ns()}"
         said.mkdir(parents=True)
         port = port or free_ports(1)[0]
         ranks = [

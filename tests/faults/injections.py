@@ -90,9 +90,8 @@ def largest_file(size: int) -> None:
 
 def fill(folder: Path) -> None:
     """Fills the disk on which `folder` is to the last block."""
-    with open(folder / "ballast", "ab") as file:
-        with suppress(OSError):  # none is left
-            os.posix_fallocate(file.fileno(), file.tell(), shutil.disk_usage(folder).free)
+    with open(folder / "ballast", "ab") as file, suppress(OSError):  # none is left
+        os.posix_fallocate(file.fileno(), file.tell(), shutil.disk_usage(folder).free)
 
 
 def make_room(folder: Path) -> None:

@@ -7,7 +7,16 @@ import pytest
 
 from tests.faults.conftest import Losses
 from tests.faults.harness import Runs, losses, rows, saved, status
-from tests.faults.injections import bad_sample_each_step, before_step, each, fill, inside_save, largest_file, long_rows, make_room
+from tests.faults.injections import (
+    bad_sample_each_step,
+    before_step,
+    each,
+    fill,
+    inside_save,
+    largest_file,
+    long_rows,
+    make_room,
+)
 
 
 @pytest.mark.fault(
