@@ -89,6 +89,13 @@ def whole(sources):
     return run(sources, {0: 1})
 
 
+@pytest.mark.fault(
+    "resume at another world size",
+    injected="up to four changes of the number of ranks in the middle of an epoch, with damaged shards, packing and a "
+    "curriculum",
+    handled="the place in the data is of the global order, not of ranks: every global batch is the same",
+    lost="nothing",
+)
 @pytest.mark.parametrize(
     ("sizes", "micro_batch"),
     [({0: 1, 3: 4, 6: 2, 11: 3}, 1), ({0: 3, 4: 1, 9: 4, 10: 12, 13: 2}, 1), ({0: 2, 1: 3, 8: 6, 9: 1}, 2)],

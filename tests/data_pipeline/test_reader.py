@@ -60,6 +60,12 @@ def test_any_flipped_byte_of_a_sample_is_noticed(folder: Path) -> None:
     assert ShardReader("prose", folder).read(0, 3)["__key__"] == "prose-00003"
 
 
+@pytest.mark.fault(
+    "truncated or missing shard",
+    injected="a shard is cut while it is open",
+    handled="the samples beyond the cut are named",
+    lost="those samples",
+)
 def test_a_shard_that_is_cut_off_while_it_is_read_is_noticed(folder: Path) -> None:
     reader = ShardReader("prose", folder)
     reader.read(0, 0)

@@ -275,17 +275,35 @@ def expect_hole(folder, tmp_path, key: str, reason: str, shard: str, **options) 
     assert (line["source"], line["shard"], line["key"], line["reason"]) == ("prose", shard, key, reason)
 
 
+@pytest.mark.fault(
+    "truncated or missing shard",
+    injected="a flipped byte in a shard",
+    handled="the sample's checksum differs: a row without loss; counted and named",
+    lost="that sample",
+)
 def test_a_flipped_byte_is_a_hole(prose, tmp_path):
     key = damage(prose, 2, 4, "png")
     expect_hole(prose, tmp_path, key, "checksum", "shard-00002.tar")
 
 
+@pytest.mark.fault(
+    "bad image",
+    injected="bytes of a GIF in the place of a PNG",
+    handled="a row without loss; counted, and named in bad_samples.jsonl",
+    lost="that sample",
+)
 def test_a_bad_image_is_a_hole(prose, tmp_path):
     key = damage(prose, 1, 0, "png", b"GIF89a")
     reindexed(prose)
     expect_hole(prose, tmp_path, key, "bad image", "shard-00001.tar")
 
 
+@pytest.mark.fault(
+    "bad image",
+    injected="a sample's JSON cut short",
+    handled="a row without loss; counted and named",
+    lost="that sample",
+)
 def test_invalid_json_is_a_hole(prose, tmp_path):
     key = damage(prose, 0, 6, "json", b"[[[")
     reindexed(prose)
@@ -299,6 +317,12 @@ def test_a_damaged_tar_header_loses_nothing(prose):
         assert all((batch.labels != -100).any(1).all() for batch in each.next_step())
 
 
+@pytest.mark.fault(
+    "bad image",
+    injected="4 of 25 samples are damaged, data.max_bad_fraction=0.01",
+    handled="the run ends with shards, reasons and the setting",
+    lost="the steps since the last checkpoint, done again",
+)
 @pytest.mark.parametrize("prefetch", [0, 2])
 def test_too_many_bad_samples_stop_with_shards_reasons_and_the_setting(prose, tmp_path, prefetch):
     for sample in range(4):
@@ -340,6 +364,12 @@ def test_no_tolerance_means_none(prose):
         read_all(each, 4)
 
 
+@pytest.mark.fault(
+    "truncated or missing shard",
+    injected="a shard is deleted, or cut, before the start",
+    handled="refused at the start with the shard's name; below data.max_bad_fraction its samples are rows without loss",
+    lost="those samples",
+)
 @pytest.mark.parametrize("kind", ["missing", "truncated"])
 def test_a_lost_shard_stops_the_run_at_its_start_unless_it_is_a_small_part(prose, tmp_path, kind):
     path = prose / "shard-00003.tar"
@@ -356,6 +386,12 @@ def test_a_lost_shard_stops_the_run_at_its_start_unless_it_is_a_small_part(prose
     assert log.read_text().count(f"{kind} shard") == 4
 
 
+@pytest.mark.fault(
+    "truncated or missing shard",
+    injected="a shard is deleted while the run reads it",
+    handled="its samples are rows without loss; counted and named",
+    lost="those samples",
+)
 def test_a_shard_that_vanishes_during_the_run_becomes_holes(prose):
     with one(prose, global_batch=25, micro_batch=5, max_bad_fraction=0.5, prefetch=0) as each:
         (prose / "shard-00003.tar").unlink()

@@ -109,6 +109,12 @@ def test_no_process_is_more_than_depth_ahead(tmp_path: Path) -> None:
     each.close()
 
 
+@pytest.mark.fault(
+    "data worker killed",
+    injected="SIGKILL, exit or an error in a process that makes batches",
+    handled="the run ends with which worker, which signal and the setting; nothing hangs",
+    lost="the steps since the last checkpoint, done again",
+)
 @pytest.mark.parametrize(
     ("kind", "error", "message"),
     [

@@ -67,7 +67,7 @@ DAMAGE: dict[int, Callable[[Path], str]] = {
 @pytest.mark.fault(
     "half-written checkpoint",
     injected="checkpoints with a file cut by a byte, without a file, without a manifest, with a file or all files of another step",
-    handled="as above; `latest`, which names a folder that never was, is not trusted",
+    handled="refused by name like one with a flipped byte; `latest`, which names a folder that never was, is not trusted",
     lost="the steps since the last checkpoint, done again",
 )
 def test_damaged_checkpoints_are_named_and_the_newest_whole_one_is_taken(

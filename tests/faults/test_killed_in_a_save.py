@@ -25,7 +25,7 @@ NAMED = ("folder named", "latest half replaced", "old folder unnamed")  # from h
 )
 @pytest.mark.fault(
     "SIGKILL of a rank",
-    injected="as above, 8 times, to either rank",
+    injected="8 times in one run of two, to either rank, whatever the other one is at",
     handled="exit code 75 (try again) of the other rank; the same command goes on",
     lost="the steps since the last checkpoint, done again",
 )

@@ -164,6 +164,12 @@ def test_a_damaged_checkpoint_is_named_and_the_previous_one_taken(alone, tmp_pat
     assert "step-00000003" in printed and complaint in printed and len(printed.splitlines()) == 1
 
 
+@pytest.mark.fault(
+    "flipped byte",
+    injected="every checkpoint of a run is damaged",
+    handled="the run refuses to begin anew over them, and says so",
+    lost="nothing",
+)
 def test_when_all_are_damaged_it_stops_instead_of_starting_over(alone, tmp_path):
     from parallel.errors import CheckpointError
 

@@ -151,6 +151,12 @@ def test_saves_follow_each_other_and_old_folders_go_when_the_new_one_is_there(tw
         assert rank["one_at_a_time"] == (1, ["latest", "step-00000002", "step-00000003"])
 
 
+@pytest.mark.fault(
+    "disk full",
+    injected="ENOSPC on one rank of two, in the background",
+    handled="the same message on both ranks; the older checkpoint stays, the next save works",
+    lost="nothing",
+)
 def test_a_failed_save_is_one_message_on_every_rank_and_leaves_the_older_checkpoint(two):
     for rank in two[0]:
         messages, (left, older), later = rank["fails_on_one_rank"]

@@ -100,6 +100,12 @@ def start_and_wait(arguments: list[str], directory: Path, step: int, saved: int 
     return process
 
 
+@pytest.mark.fault(
+    "SIGKILL of a rank",
+    injected="kill -9 of a single process after step 6",
+    handled="the same command goes on from the newest checkpoint",
+    lost="the steps since the last checkpoint, done again",
+)
 def test_killed_and_started_again_its_losses_are_bit_equal(
     pages: Path, tmp_path: Path, uninterrupted: dict[int, tuple[float, float, int]]
 ) -> None:

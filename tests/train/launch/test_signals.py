@@ -9,6 +9,12 @@ import pytest
 from train.launch.signals import ONE_PRESS, SIGNALS, StopFlag
 
 
+@pytest.mark.fault(
+    "second signal",
+    injected="SIGTERM after SIGTERM or SIGUSR1",
+    handled="the first one counts",
+    lost="nothing",
+)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_the_first_signal_raises_the_flag_and_later_ones_change_nothing(number: signal.Signals) -> None:
     with StopFlag() as stop:
