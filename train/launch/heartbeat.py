@@ -9,18 +9,20 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from traceback import FrameSummary, StackSummary, walk_stack
-from typing import Any
+from typing import Any, TypeVar
 
 from parallel.topology import environment
 from train.launch.peers import is_collective, place
 
 INTERVAL = 1.0  # seconds between two beats at most
-PATIENCE = timedelta(seconds=5)  # with the store: it may be the hung rank that keeps it
+PATIENCE = 3.0  # seconds, with the store: it may be the hung rank that keeps it
+Answer = TypeVar("Answer")
 SHOWN = 4  # ranks that are named one by one
 DOING = (  # a file on the stack, from its outer end, and what the rank does there
     ("train/probe.py", "reading held-out pages"),
@@ -64,7 +66,7 @@ class Heartbeat:
 
         with suppress(RuntimeError):  # without it a lost rank has no name, and everything else works
             address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-            self._store = TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=PATIENCE)
+            self._store = TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=PATIENCE))
             self._tell()
             threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
@@ -72,20 +74,24 @@ class Heartbeat:
         """This rank ends. why: its error; "" where it is done."""
         self._ended.set()
         if self._store is not None:
-            with suppress(RuntimeError):
-                self._tell(why or "done")
+            _within(PATIENCE, lambda: self._tell(why or "done"))
 
     def missing(self, frames: Sequence[FrameSummary]) -> str:
         """A sentence about those that keep this rank waiting; "" where nobody can be asked. frames: where it waits itself."""
         if self._store is None:
             return ""
         self._gave_up = frames
-        try:
+
+        def asked() -> str:
             before = self._read()
-            self._ended.wait(2 * self._interval)
+            time.sleep(2 * self._interval)
             return diagnosis(before, self._read(), self._world)
-        except RuntimeError:
-            return "Rank 0, which keeps what ranks tell about themselves, does not answer: it hung or died."
+
+        found = _within(PATIENCE + 2 * self._interval, asked)
+        if found is None:
+            self._store = None  # `leave` need not wait for it again
+            return "Rank 0, which keeps what ranks tell, does not answer: it hung or died."
+        return found
 
     def _beat(self) -> None:
         with suppress(RuntimeError):  # the store is gone with its rank
@@ -144,6 +150,20 @@ def _lost(beat: Beat) -> bool:
 def _largest(beats: Iterable[Beat]) -> tuple[str, str] | None:
     places: Sequence[tuple[str, str]] = [(beat.step, beat.stands) for beat in beats]
     return max(places, key=places.count, default=None)
+
+
+def _within(seconds: float, ask: Callable[[], Answer]) -> Answer | None:
+    """The answer of the store; None where it gives none in time: a call to a hung one may never come back."""
+    answers: list[Answer] = []
+
+    def asked() -> None:
+        with suppress(RuntimeError):
+            answers.append(ask())
+
+    thread = threading.Thread(target=asked, name="heartbeat", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return answers[0] if answers else None
 
 
 def _key(rank: int) -> str:

@@ -25,11 +25,12 @@ RANK = """
     with ending_with_lost_peers("python -m train", rank, {timeout}):
         import torch, torch.distributed as dist
         from datetime import timedelta
-        dist.init_process_group("gloo", timeout=timedelta(seconds={timeout}))  # as parallel.topology.start, without megatron-core
+        dist.init_process_group("gloo", timeout=timedelta(seconds=60))  # a busy machine may start one much later
+        group = dist.new_group(timeout=timedelta(seconds={timeout}))  # as parallel.topology.start's, without megatron-core
         steps = [0]
         with Watchdog({timeout}, lambda: f"step {{steps[0] + 1}}", rank) as watchdog:
             while True:
-                dist.all_reduce(torch.ones(3))
+                dist.all_reduce(torch.ones(3), group=group)
                 steps[0] += 1
                 watchdog.beat()
                 if steps[0] == 5 and rank == lost:
