@@ -5,7 +5,7 @@ grows slower or faster meanwhile does so for both. What is compared is processor
 machine. As looks are taken now and then (`logger.details_every`), the steps of whole rounds of them are added up. The parts are
 timed one by one as well, which is more exact than a difference of two large numbers.
 
-    python -m benchmarks.monitoring                           # model small, 2 pages a step, 40 pairs of steps
+    python -m benchmarks.monitoring                           # model small, 2 pages a step, 50 pairs of steps
     OMP_NUM_THREADS=1 python -m benchmarks.monitoring --model tiny --rows 8
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.turns import Turn
 
 TARGET = 1.01  # steps with everything over steps with nothing, at most
-ROUND = 20  # steps after which the looks repeat
+ROUND = 50  # steps after which the looks repeat: `logger.details_every` is the rarest
 UNCOUNTED = 4  # first pairs of steps
 NAMES = ("on", "off")
 SHARDS = 32  # pages of each shard set
@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="small", help="a choice of conf/model")
     parser.add_argument("--rows", type=int, default=2, help="pages in a step")
-    parser.add_argument("--rounds", type=int, default=2, help=f"of {ROUND} pairs of steps")
+    parser.add_argument("--rounds", type=int, default=1, help=f"of {ROUND} pairs of steps")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         build_pages(options.model, Path(folder) / "pages")
@@ -45,10 +45,10 @@ def build_pages(model: str, folder: Path) -> None:
     from data_pipeline.config import BuildConfig, CorpusConfig, PageConfig
     from train.config import Config
 
-    size = compose("config", Config, [f"model={model}"]).model.encoder.image_size
+    encoder = compose("config", Config, [f"model={model}"]).model.encoder
     corpus = CorpusConfig(
         held_out=["persuasion"], language="en", pages=SHARDS, held_out_pages=4, held_out_random_pages=4, shard_pages=SHARDS,
-        prompt="", page=PageConfig(size=size),
+        prompt="", page=PageConfig(size=encoder.image_size, patch=encoder.patch),
     )  # fmt: skip
     build(BuildConfig(corpus=corpus, out=str(folder), workers=1))
 

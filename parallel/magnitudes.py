@@ -61,11 +61,11 @@ class Magnitudes:
 
     @torch.no_grad()
     def _begin(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        flats = [flat for group in optimizer.param_groups for flat in group["params"] if flat.grad is not None]
-        self._before = [(flat, flat.detach().clone()) for flat in flats]
-        for flat, before in self._before:
+        for flat in (flat for group in optimizer.param_groups for flat in group["params"] if flat.grad is not None):
+            before = flat.detach().clone()
             self._add(GRADIENT, flat, flat.grad)
             self._add(WEIGHT, flat, before)
+            self._before.append((flat, before))
 
     @torch.no_grad()
     def _end(self, *_: Any) -> None:

@@ -11,7 +11,7 @@ class LoggerConfig:
     project: str = "microfiche"
     console_every: int = 20  # steps
     samples: int = 0  # held-out pages that are read and shown at each evaluation
-    details_every: int = 20  # steps between looks at experts and gradients; 0 for none, nor losses by kind
+    details_every: int = 50  # steps between looks at experts and gradients; 0 for none, nor losses by kind
     checksums_every: int = 0  # steps after which sums over all bits are written, for train.compare; 0 for never
 
 

@@ -40,7 +40,8 @@ class Experts:
             return {}
         tallies = torch.zeros(self._layers, self._experts + 4, dtype=torch.float64, device=device())
         for router in self._routers:
-            tallies[router.layer_number - 1] = router.tally
+            if router.tally is not None:
+                tallies[router.layer_number - 1] = router.tally
         self.close()
         dist.all_reduce(tallies)  # other stages have other layers, all other ranks other tokens
         return self._told(tallies.cpu())
