@@ -38,6 +38,7 @@ class Guard:
         self._windows = {name: Window(config.guard.window) for name in SERIES}
         self._skipped = self._in_a_row = self._spikes = 0
         self._found: dict[str, float] = {}  # what stands out in the last step, and by how much
+        self._always: set[int] = set()  # ranks that are to blame for all steps skipped in a row, as far as this process saw them
         self._lines, self._writes = Lines(folder / BAD_STEPS), environment()[0] == 0
         if self._writes:
             keep_until(self._lines.path, start_step)
@@ -70,8 +71,10 @@ class Guard:
         said = self._said(look, culprits)
         self._note(said)
         self._write(look, kind, culprits)
-        if self._in_a_row and self._in_a_row == self._settings.max_skipped:
-            raise Diverged(words.ended(look.step, self._in_a_row, said, culprits, self._config, self._lines.path))
+        self._always = set(culprits.ranks) & (self._always if self._in_a_row > 1 else set(culprits.ranks))
+        if 0 < self._settings.max_skipped <= self._in_a_row:
+            advice = words.advice(culprits, sorted(self._always), environment()[1], self._config)
+            raise Diverged(words.ended(look.step, self._in_a_row, said, advice, self._config, self._lines.path))
 
     def restart(self) -> None:
         """What comes now is of another kind, such as a new level of the curriculum: a jump is no spike."""

@@ -27,17 +27,21 @@ def spike(step: int, deviations: Mapping[str, float], values: Mapping[str, float
     return f"step {step} {done}: {' and '.join(parts)}; the largest part is of {_samples(list(culprits.samples))}"
 
 
-def ended(step: int, count: int, last: str, culprits: Culprits, config: Config, file: Path) -> str:
+def ended(step: int, count: int, last: str, advice: str, config: Config, file: Path) -> str:
     """Why a run ends after `count` skipped steps in a row, and what may help."""
-    advice = (
-        f"Rank {culprits.ranks[0]}'s machine is the likely cause: leave it out"
-        if culprits.again is False and culprits.ranks
-        else f"Where the named samples are at fault, take them out of the shards; else try {remedies(config)}"
-    )
     return (
         f"{count} steps in a row changed nothing (guard.max_skipped={config.guard.max_skipped}), so the run ends; the weights are those "
         f"after step {step - count}. The last one: {last}. {advice}. All of them: {file}."
     )
+
+
+def advice(culprits: Culprits, always: Sequence[int], world: int, config: Config) -> str:
+    """What may help. always: the ranks that all of the steps went wrong on; some of `world` point at a machine."""
+    if 0 < len(always) < world:
+        return f"It was always {_ranks(always)}, whatever the samples: look at that machine first, leave it out; else try {remedies(config)}"
+    if culprits.again is False:
+        return "What passes so often is a machine's fault: start on other ones"
+    return f"Where the named samples are at fault, take them out of the shards; else try {remedies(config)}"
 
 
 def remedies(config: Config) -> str:

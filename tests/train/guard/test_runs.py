@@ -74,10 +74,10 @@ def test_each_is_told_in_one_line_that_tells_the_machine_from_the_data(poisoned:
 )
 def test_a_run_that_no_longer_learns_ends_and_says_what_may_help(runs: Runs, tmp_path: Path) -> None:
     fault = partial(poison, gradient, range(2, 99))
-    done = runs.run(tmp_path / "run", *SMALL, "guard.max_skipped=2", "engine.precision=bf16", faults={0: fault})
-    assert done.codes == [2] and "Traceback" not in done.err()
+    done = runs.run(tmp_path / "run", *SMALL, "guard.max_skipped=2", "engine.precision=bf16", world=2, faults={1: fault})
+    assert done.codes == [2, 2] and "Traceback" not in done.err() and done.err(1) == "", done.err(1)
     for text in ("2 steps in a row changed nothing (guard.max_skipped=2)", "those after step 1", "decoder.output_layer.weight",
-                 "samples ratio-", "optim.lr=0.001 or engine.precision=fp32", "bad_steps.jsonl"):  # fmt: skip
+                 "samples ratio-", "It was always rank 1", "optim.lr=0.001 or engine.precision=fp32", "bad_steps.jsonl"):  # fmt: skip
         assert text in done.err()
     told = status(done.folder)
     assert told["state"] == "failed" and "2 steps in a row" in told["error"] and told["step"] == 3
@@ -105,9 +105,12 @@ def test_a_spike_is_skipped_and_a_resumed_run_decides_as_one_that_was_not_interr
     assert "step 7 skipped: the loss, " in whole.out()
 
 
-def test_a_spike_is_only_told_by_default(runs: Runs, tmp_path: Path) -> None:
-    done = runs.run(tmp_path / "run", "guard.window=8", "stage.evaluate_every=100", faults={0: partial(poison, partial(larger, 30.0), [7])})
+def test_a_spike_is_only_told_by_default_and_a_new_level_of_the_curriculum_is_none(runs: Runs, tmp_path: Path) -> None:
+    levels = ("guard.window=4", "stage.curriculum.levels=[[ratio-4],[ratio-8]]", "stage.curriculum.max_steps=4")
+    done = runs.run(tmp_path / "run", *levels, faults={0: partial(poison, partial(larger, 30.0), [7])})
     steps = steps_of(done.folder)
+    assert [row["level"] for row in steps] == [0] * 4 + [1] * 4
+    assert [row["step"] for row in steps if "spike/loss" in row] == [3, 4, 7, 8], "a new level's first steps are compared with the old one's"
     assert not any(row["skipped"] for row in steps) and [row["spikes_total"] for row in steps][5:7] == [0, 1]
     (row,) = bad_steps(done.folder)
     assert "loss spike" in row["kind"] and not row["skipped"] and row["again"] is None and row["deviations"]["loss"] > 6
