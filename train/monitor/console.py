@@ -1,12 +1,17 @@
 """One calm line on the console now and then: where a run is, what it reads, how fast, and how long is left."""
 
-import time
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any
 
 from rich.console import Console
+
+from train.monitor.pace import Pace
+
+KEPT = ("image_gain", "data_wait_share_worst", "memory/peak")
+WAITS = 0.1  # share of a step that is worth a word
+
 
 
 class ConsoleLine:
@@ -15,40 +20,40 @@ class ConsoleLine:
     def __init__(self, name: str, total_steps: int, every: int, console: Console | None = None) -> None:
         self._name, self._total, self._every = name, total_steps, max(1, every)
         self._console = console or Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
-        self._image_gain: float | None = None
-        self._pages: deque[tuple[float, float, int]] = deque(maxlen=64)  # (clock, pages so far, step)
+        self._pace = Pace()
+        self._kept: dict[str, float] = {}  # what is not measured in every step, as it was last
 
     def step(self, step: int, values: Mapping[str, Any]) -> None:
-        """One step is done. `values["pages"]`, when given, counts pages since the stage began."""
-        self._pages.append((time.monotonic(), float(values.get("pages", 0)), step))
+        """One step is done; `values` as in metrics.jsonl."""
+        self._pace.step(values)
+        self._kept |= {name: values[name] for name in KEPT if name in values}
         if step % self._every == 0 or step == self._total:
-            self.say(self._line(step, values))
+            self.say("  ·  ".join([f"{self._name}  step {step:>{len(str(self._total))}}/{self._total}", *self._parts(step, values)]))
 
     def evaluation(self, values: Mapping[str, Any]) -> None:
         """What was measured on held-out pages is told with the next step."""
-        self._image_gain = values.get("image_gain", self._image_gain)
+        self._kept |= {name: values[name] for name in KEPT if name in values}
 
     def say(self, text: str) -> None:
         """A line of its own."""
         with suppress(OSError):  # a closed pipe or a full disk behind stdout is no reason to stop training
             self._console.print(text)
 
-    def _line(self, step: int, values: Mapping[str, Any]) -> str:
-        width = len(str(self._total))
-        parts = [f"{self._name}  step {step:>{width}}/{self._total}"]
+    def _parts(self, step: int, values: Mapping[str, Any]) -> Iterator[str]:
         if values.get("loss") is not None:
-            parts.append(f"loss {float(values['loss']):.3f}")
-        if self._image_gain is not None:
-            parts.append(f"image gain {self._image_gain:.2f}")
-        if values.get("level") is not None:
-            parts.append(f"level {values['level']}")
-        (clock, pages, first), (now, pages_now, last) = self._pages[0], self._pages[-1]
-        if last > first and now > clock:
-            if pages_now > pages:
-                parts.append(f"{(pages_now - pages) / (now - clock):.0f} pages/s")
-            if step < self._total:
-                parts.append(f"{duration((self._total - step) * (now - clock) / (last - first))} left")
-        return "  ·  ".join(parts)
+            yield f"loss {float(values['loss']):.3f}"
+        if "image_gain" in self._kept:
+            yield f"image gain {self._kept['image_gain']:.2f}"
+        if values.get("level"):
+            yield f"level {values['level']}"
+        yield from self._pace.speed()
+        if self._kept.get("data_wait_share_worst", 0.0) >= WAITS:
+            yield f"{self._kept['data_wait_share_worst']:.0%} waiting for data"
+        if "memory/peak" in self._kept:
+            yield f"{self._kept['memory/peak']:.1f} GiB"
+        seconds = self._pace.left(self._total - step)
+        if step < self._total and seconds is not None:
+            yield f"{duration(seconds)} left{clock_at(seconds)}"
 
 
 def duration(seconds: float) -> str:
@@ -59,3 +64,12 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def clock_at(seconds: float) -> str:
+    """", until 14:05", with the day where it is another one; "" where that is less than an hour away."""
+    if seconds < 3600:
+        return ""
+    now = datetime.now()
+    end = now + timedelta(seconds=seconds)
+    return f", until {end:%H:%M}" if end.date() == now.date() else f", until {end:%d %b %H:%M}"
