@@ -137,7 +137,7 @@ class FusedUpdates:
             dist.all_reduce(self._broken)
         before = param.detach().clone()
         self._optimizer.update(param, gradient, self._groups[param])
-        param.copy_(torch.where(self._broken > 0, before, param))
+        torch.where(self._broken > 0, before, param, out=param)
 
 
 def _refuse(options: EngineOptions, topology: Topology) -> None:
