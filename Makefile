@@ -6,7 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 TEST_PROCESSES ?= 2
-EXTRAS := dev,deepseek,evaluate,mix,remote,quantize,optimizers
+EXTRAS := dev,deepseek,evaluate,mix,remote,quantize,optimizers,dashboard
 PYTHON_VERSION ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 .PHONY: setup smoke test test-slow lint debian-packages wheelhouse clean
