@@ -19,6 +19,7 @@ from data_pipeline.manifest import MANIFEST_NAME, Manifest, ShardEntry, describe
 from data_pipeline.reader import ShardReader
 from data_pipeline.record import Record, decode
 from data_pipeline.remote import DEFAULTS, Place, Remote
+from data_pipeline.small_file import read_small_json
 
 Refused = Callable[[SampleError], object]
 
@@ -126,7 +127,7 @@ class DerivedSet:
     @staticmethod
     def _read(path: Path) -> Note | None:
         try:
-            content = json.loads(path.read_bytes())
+            content = read_small_json(path)
             return Note(ShardEntry(**content["entry"]), content["made_of"], content["refused"])
         except (OSError, ValueError, KeyError, TypeError):
             return None

@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from data_pipeline.atomic import atomic_write
 from data_pipeline.errors import DataError
+from data_pipeline.small_file import read_small_json
 
 INDEX_FORMAT = 1
 _ZERO_BLOCKS = 1024  # a tar ends with two zero blocks
@@ -61,13 +62,13 @@ class ShardIndex:
         """Read the index beside a shard; DataError if it is missing, malformed or another shard's."""
         path = cls.path_for(tar_path)
         try:
-            content = json.loads(path.read_bytes())
+            content = read_small_json(path)
             if content["format"] != INDEX_FORMAT or content["shard"] != tar_path.name:
                 raise DataError(f"{path}: is not the index (format {INDEX_FORMAT}) of {tar_path.name}")
             return cls(content["shard"], [_parse_entry(entry) for entry in content["samples"]])
         except OSError as error:
             raise DataError(f"{path}: cannot read the shard's index ({error.strerror})") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise DataError(f"{path}: malformed index ({error!r})") from None
 
 

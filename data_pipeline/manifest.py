@@ -18,6 +18,7 @@ from data_pipeline.atomic import atomic_write
 from data_pipeline.errors import DataError
 from data_pipeline.index import ShardIndex, build_index
 from data_pipeline.remote import NotThere, Place, beside, located, read, shown
+from data_pipeline.small_file import read_small_json
 
 __all__ = ["MANIFEST_NAME", "Manifest", "ShardEntry", "ShardIndex", "build_index", "describe_shard", "verify"]
 
@@ -96,7 +97,7 @@ class Manifest:
             if isinstance(place, str):
                 content = json.loads(read(beside(place, MANIFEST_NAME)))
             else:
-                content = json.loads((place / MANIFEST_NAME).read_bytes())
+                content = read_small_json(place / MANIFEST_NAME)
         except NotThere as error:
             raise DataError(f"not a finished shard set, it has no {MANIFEST_NAME}: {error}") from None
         except OSError:
@@ -104,7 +105,7 @@ class Manifest:
                 f"{folder} is not a finished shard set: it has no {MANIFEST_NAME}. "
                 f"Build one with `python -m data_pipeline.build corpus=... out=...`"
             ) from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{path}: invalid JSON ({error}); restore it or build the shard set again"
             ) from None
@@ -118,6 +119,7 @@ class Manifest:
             known = {item.name for item in fields(cls)} - {"shards"}
             shards = [ShardEntry(**entry) for entry in content["shards"]]
             manifest = cls(shards=shards, **{name: content[name] for name in known if name in content})
+            _check_types(manifest)
         except (KeyError, TypeError) as error:
             raise DataError(f"{path}: malformed manifest ({error})") from None
         for shard in shards:
@@ -183,6 +185,14 @@ def _problems(folder: Path, shard: ShardEntry, progress: Callable[[int], object]
     except DataError as error:
         return [str(error)]
     return []
+
+
+def _check_types(manifest: Manifest) -> None:
+    """Raises TypeError for what a reader could not use."""
+    kinds = {"name": str, "split": str, "refused": dict, "renderer": dict, "fonts": dict, "sources": list, "text_bytes": int, "config": dict}  # fmt: skip
+    for name, kind in kinds.items():
+        if not isinstance(getattr(manifest, name), kind):
+            raise TypeError(f"{name} is no {kind.__name__}")
 
 
 def _check_entry(shard: ShardEntry, path: str) -> None:

@@ -178,8 +178,10 @@ class ShardReader:
 
     def _check_size(self, number: int, shard: ShardEntry, path: Path) -> None:
         try:
-            size = path.stat().st_size
+            size = path.stat().st_size if path.is_file() else None
         except OSError:
+            size = None
+        if size is None:
             self._lost[number] = SampleError("missing shard", f"{shard.name} is missing")
             return
         if size != shard.bytes:

@@ -19,6 +19,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from data_pipeline.atomic import atomic_write
 from data_pipeline.errors import DataError
+from data_pipeline.small_file import read_small
 
 BOS = "<｜begin▁of▁sentence｜>"
 EOS = "<｜end▁of▁sentence｜>"
@@ -144,7 +145,7 @@ def load_tokenizer(spec: str) -> Tokenizer:
     if spec == "bytes":
         return byte_tokenizer()
     try:
-        content = Path(spec).read_text(encoding="utf-8")
+        content = read_small(Path(spec)).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"data.tokenizer={spec}: cannot read it ({getattr(error, 'strerror', None) or error}); "

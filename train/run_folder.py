@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from data_pipeline.small_file import read_small_json
+
 BAD_STEPS = "bad_steps.jsonl"  # a row for each step that was skipped or stood out
 CHECKSUMS = "checksums.jsonl"  # a row for each step that was summed up
 WEIGHT_DECOMPOSITION = "weight_decomposition.jsonl"  # a row for each weight and look
@@ -24,7 +26,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     left out.
     """
     rows = []
-    if path.exists():
+    if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 row = json.loads(line)
@@ -64,8 +66,8 @@ def plain(value: Any) -> Any:
 def read_json(path: Path) -> Any | None:
     """The parsed file, or None where it is missing or not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_small_json(path)
+    except (OSError, ValueError):
         return None
 
 

@@ -48,6 +48,11 @@ def _taken(folder: Path) -> tuple[int | None, str]:
     """(descriptor of the lock, what is in the way)."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if outside := _link_out_of(folder):
+            return None, (
+                f"run.name={folder.name}: {outside} is a link to a file outside of its run folder, which this run would write to. "
+                "Remove it, or choose another run.name= or run.directory=."
+            )
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         return None, _unwritable(folder, error)
@@ -65,6 +70,15 @@ def _taken(folder: Path) -> tuple[int | None, str]:
             on_stderr(f"{folder}: this file system has no locks; see to it that no second run works there")
             return descriptor, ""
         return descriptor, _unwritable(folder, error)
+
+
+def _link_out_of(folder: Path) -> Path | None:
+    """A link in the folder, which may be a stranger's, to a file elsewhere; those to folders, such as a larger disk's for
+    checkpoints, are people's own.
+    """
+    with os.scandir(folder) as entries:
+        links = [Path(entry.path) for entry in entries if entry.is_symlink() and not entry.is_dir()]
+    return next((link for link in links if not link.resolve().is_relative_to(folder.resolve())), None)
 
 
 def _locked(descriptor: int, folder: Path) -> bool:

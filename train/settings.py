@@ -4,12 +4,15 @@ OmegaConf would put variables of the environment where a file says `${oc.env:NAM
 huge one. What a run writes has neither.
 """
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from data_pipeline.errors import UserError
+from data_pipeline.small_file import read_small
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast
 LARGEST = 1 << 20  # bytes; a run writes 5 kB
@@ -20,9 +23,7 @@ MOST_BRACKETS = 2000  # a run writes less than 100; a reader of YAML takes quadr
 def read_settings(path: Path) -> dict[str, Any]:
     """The file's mapping as it is written. Raises UserError, naming the file, for anything else."""
     try:
-        if path.stat().st_size > LARGEST:
-            raise _unusable(path, f"larger than {LARGEST >> 20} MB")
-        text = path.read_text(encoding="utf-8")
+        text = read_small(path, LARGEST).decode("utf-8")
         if text.count("[") + text.count("{") > MOST_BRACKETS:
             raise _unusable(path, "too many brackets")
         depth = 0
@@ -35,10 +36,26 @@ def read_settings(path: Path) -> dict[str, Any]:
         found = yaml.load(text, LOADER)
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise _unusable(path, str(error).splitlines()[0]) from error
-    if "${" in text:
-        raise _unusable(path, "it has interpolations (${...}), which no run writes")
     if not isinstance(found, dict):
         raise _unusable(path, "no mapping")
+    return _literal(found, path)
+
+
+def section(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """One section; empty where there is none."""
+    found = settings.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _literal(found: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The mapping, in which nothing is left to resolve: a run writes values. Only the words of its command, kept as they were
+    typed, may have interpolations in them, and are escaped.
+    """
+    if "${" in json.dumps({**found, "overrides": None}, default=str, skipkeys=True, ensure_ascii=False):
+        raise _unusable(path, "it has interpolations (${...}), which no run writes")
+    typed = found.get("overrides")
+    if isinstance(typed, list):
+        found["overrides"] = [word.replace("${", "\\${") if isinstance(word, str) else word for word in typed]
     return found
 
 

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from data_pipeline.errors import UserError
+from data_pipeline.small_file import read_small_json
 from train.convert.names import PATCH_EMBEDDING, POSITION_IDS, Shape
 
 INDEX = "model.safetensors.index.json"
@@ -124,7 +125,7 @@ def is_released(folder: Path) -> bool:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON file that holds a dictionary. Raises UserError, naming the file, for anything else."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_small_json(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error})") from None
     if not isinstance(value, dict):

@@ -82,6 +82,6 @@ def load(folder: Path) -> dict[str, dict[str, Any]]:
             try:
                 row = json.loads(line)
                 rows[row["id"]] = {name: row[name] for name in ("text", "finished", "tokens")} | row
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue
     return rows

@@ -135,7 +135,9 @@ def _shard_page(
 
 
 def _file_page(source: str, page: Page, prompt: str) -> PageToRead:
-    with Image.open(page.picture) as image:
+    extension = page.picture.suffix.lower().removeprefix(".")
+    formats = [FORMATS[extension]] if extension in FORMATS else []
+    with Image.open(page.picture, formats=formats) as image:
         width, height = image.size
         turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations by a quarter
     state = page.picture.stat()

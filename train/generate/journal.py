@@ -45,7 +45,8 @@ def read_journals(folder: Path, with_failures: bool = False) -> Kept:
             if "settings" in line:
                 kept.settings = line["settings"]
             elif "name" in line:
-                kept.names[line["document"]] = line["name"]
+                if _stays_inside(line["name"]):
+                    kept.names[line["document"]] = line["name"]
             else:
                 with suppress(KeyError, TypeError):
                     outcome = outcome_of(line)
@@ -55,9 +56,14 @@ def read_journals(folder: Path, with_failures: bool = False) -> Kept:
     return kept
 
 
+def _stays_inside(name: object) -> bool:
+    """Whether a text is written into the folder itself under this name."""
+    return isinstance(name, str) and not Path(name).is_absolute() and ".." not in Path(name).parts
+
+
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     for text in path.read_bytes().split(b"\n"):  # str.splitlines would also split at signs within a text
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             line = json.loads(text)
             if isinstance(line, dict):
                 yield line

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from data_pipeline.errors import DataError
 from train.generate.pdf import count_pdf_pages, render_pdf_page
 
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")  # of PIL's others, one calls Ghostscript
 MOST_PIXELS = 89_478_485  # PIL's own; above it warns of a decompression bomb. A3 at 600 dpi has 70 million
 SMALLEST = 8  # pixels a side; not one line of letters fits below
 LONGEST = 64  # times the other side; squeezed into a square, nothing of such a strip is left
@@ -96,7 +97,8 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
 
 def _opened(path: Path) -> Image.Image:
     try:
-        return Image.open(path)
+        Image.init()
+        return Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])  # not every PIL knows AVIF
     except UnidentifiedImageError:
         raise DataError("is neither a picture nor a PDF, whatever its name says; leave it out") from None
     except Image.DecompressionBombError:

@@ -147,7 +147,7 @@ def _between(row: Row, name: str) -> str:
 
 
 def _sample(sample: Mapping[str, Any], main: str, folder: Path) -> str:
-    source = data_uri(folder / str(sample["page"]))
+    source = data_uri(folder, str(sample["page"]))
     kind, reference, hypothesis = str(sample["kind"]), str(sample["reference"]), str(sample["hypothesis"])
     alternative = escape(f"{kind}: {reference}"[:300], quote=True)
     picture = (

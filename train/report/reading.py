@@ -50,17 +50,22 @@ def reading_cards(samples: Sequence[Mapping[str, Any]], folder: Path, titles: Ma
     return "".join(rows)
 
 
-def data_uri(path: Path) -> str | None:
-    """The picture as part of the page itself; None where the file is gone."""
+def data_uri(folder: Path, name: str) -> str | None:
+    """A picture in `folder` as part of the page itself; None where the file is gone, or lies elsewhere: a report is shown around,
+    and may be of a run that a stranger made.
+    """
     kinds = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+    path = folder / name
     if path.suffix.lower() not in kinds or not path.is_file():
+        return None
+    if not path.resolve().is_relative_to(folder.resolve()):
         return None
     encoded = base64.b64encode(path.read_bytes()).decode("ascii")
     return f"data:image/{kinds[path.suffix.lower()]};base64,{encoded}"
 
 
 def _card(sample: Mapping[str, Any], folder: Path) -> str:
-    source = data_uri(folder / str(sample.get("page", "")))
+    source = data_uri(folder, str(sample.get("page", "")))
     reference, hypothesis = str(sample["reference"]), str(sample["hypothesis"])
     alternative = escape("A page picture of: " + reference, quote=True)
     picture = (

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from data_pipeline.errors import UserError
+from data_pipeline.small_file import read_small
 from train.run_folder import read_json, read_rows
+from train.settings import LARGEST, read_settings
 
 EVALUATION = "evaluation"  # folder of what `python -m train.evaluate` writes, below the run's or the recipe's
 TAKES_OFF = 0.5  # nats of image gain from which a model is said to look at its pages
@@ -134,10 +134,9 @@ def read_run(folder: Path) -> Run:
 def read_stage(folder: Path) -> Stage:
     """One stage's folder."""
     rows = read_rows(folder / "metrics.jsonl")
-    config_text = _text(folder / "config.yaml")
     try:
-        config = yaml.safe_load(config_text) or {}
-    except yaml.YAMLError:
+        config = read_settings(folder / "config.yaml")
+    except UserError:
         config = {}
     return Stage(
         name=folder.resolve().name,
@@ -146,8 +145,8 @@ def read_stage(folder: Path) -> Stage:
         evaluations=[row for row in rows if any(key.startswith(("image_gain", "accuracy/")) for key in row)],
         notes=[row for row in rows if "note" in row],
         status=read_json(folder / "status.json") or {},
-        config=config if isinstance(config, dict) else {},
-        config_text=config_text,
+        config=config,
+        config_text=_text(folder / "config.yaml"),
         overrides=_text(folder / "overrides.txt").strip(),
     )
 
@@ -176,4 +175,7 @@ def _missing(run: Run) -> Iterator[str]:
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    try:
+        return read_small(path, LARGEST).decode("utf-8", errors="replace")
+    except OSError:
+        return ""

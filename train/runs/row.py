@@ -12,7 +12,7 @@ from data_pipeline.errors import UserError
 from parallel import integrity
 from train.run_folder import read_json
 from train.runs.state import TIMEOUT, silence, state_of
-from train.settings import read_settings
+from train.settings import read_settings, section
 
 TAIL = 1 << 20  # bytes at the end of metrics.jsonl that are looked at
 WANTED = ("loss", "image_gain", "pages_per_second")
@@ -47,21 +47,21 @@ def run_row(folder: Path, name: str, recipe: str | None) -> Row:
     status = told if isinstance(told, dict) else {}
     settings = _settings(folder)
     saved, world, refused = _saved(folder / "checkpoints")
-    state, why = state_of(folder, status, _number(_section(settings, "run").get("timeout")) or TIMEOUT)
+    state, why = state_of(folder, status, _number(section(settings, "run").get("timeout")) or TIMEOUT)
     metrics = _last_metrics(folder / "metrics.jsonl")
     return Row(
         name=name,
         folder=str(folder),
         recipe=recipe,
-        stage=str(_section(settings, "stage").get("name") or folder.name) if recipe is None else folder.name,
+        stage=str(section(settings, "stage").get("name") or folder.name) if recipe is None else folder.name,
         state=state,
         why=" · ".join(filter(None, (why, refused))),
         step=_whole(status.get("step")) if metrics.get("step") is None else _whole(metrics["step"]),
-        total_steps=_whole(status.get("total_steps")) or _whole(_section(settings, "stage").get("steps")),
+        total_steps=_whole(status.get("total_steps")) or _whole(section(settings, "stage").get("steps")),
         loss=_number(metrics.get("loss")),
         image_gain=_number(metrics.get("image_gain")),
         pages_per_second=_number(metrics.get("pages_per_second")),
-        layout=_layout(_section(settings, "parallel"), world),
+        layout=_layout(section(settings, "parallel"), world),
         silent=silence(folder),
         saved=saved,
         restarts=_whole(status.get("restarts")) or 0,
@@ -104,11 +104,6 @@ def _settings(folder: Path) -> dict[str, Any]:
         return read_settings(folder / "config.yaml")
     except UserError:
         return {}
-
-
-def _section(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = settings.get(name)
-    return found if isinstance(found, dict) else {}
 
 
 def _saved(root: Path) -> tuple[int | None, int | None, str]:

@@ -4,11 +4,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
 from data_pipeline.errors import DataError
 from data_pipeline.remote import located
 from train.config import Config
+from train.settings import read_settings, section
 from train.validate.start import start_faults
 
 STEP = re.compile(r"step-\d{8,}")  # the name of a checkpoint's folder: parallel.checkpoint, which loads torch
@@ -77,7 +76,7 @@ def _other_stage(given: str, stage: str) -> Iterator[str]:
     for folder in (path, *path.parents[:2]):
         config = folder / "config.yaml"
         if config.is_file():
-            before = yaml.safe_load(config.read_text()).get("stage", {}).get("name", stage)
+            before = section(read_settings(config), "stage").get("name", stage)
             if before != stage:
                 yield (
                     f"resume={given}: that run's stage is {before}, this one is {stage}. Choose stage={before} to go on with it, "

@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
 from conf import rules
 from conf.errors import ConfigError
 from data_pipeline.data_config import SHORTEST_TEXT
 from data_pipeline.errors import DataError
 from data_pipeline.resolution import mode_of, most_positions
 from train.config import ADDING, LOW_RANK, Config
+from train.settings import read_settings, section
 from train.targets import LAYER, chosen
 from train.validate.low_rank import low_rank_faults
 
@@ -47,8 +46,8 @@ def tune_file_faults(config: Config) -> Iterator[str]:
     for folder in (path, *path.parents[:2]):
         file = folder / "config.yaml"
         if file.is_file():
-            before = yaml.safe_load(file.read_text())
-            kind, base = before.get("tune", {}).get("kind"), before.get("stage", {}).get("start_from")
+            before = read_settings(file)
+            kind, base = section(before, "tune").get("kind"), section(before, "stage").get("start_from")
             if kind in ADDING:
                 yield (
                     f"stage.start_from={start}: that run trained tune.kind={kind}, which stays beside the weights it was "

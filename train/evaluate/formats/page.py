@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline.errors import DataError
+from data_pipeline.small_file import read_small
 
 FREE_OCR = "\nFree OCR."  # prompts of the release, which stand after the page's <image> positions
 TO_MARKDOWN = "\n<|grounding|>Convert the document to markdown."
@@ -81,7 +82,7 @@ class PageFolder:
 def read_json_list(path: Path) -> list[Any]:
     """The JSON list in a file; DataError naming the file for anything else."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(read_small(path).decode("utf-8-sig"))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -90,6 +91,8 @@ def read_json_list(path: Path) -> list[Any]:
         raise DataError(
             f"{path} is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}. Was it downloaded whole?"
         ) from error
+    except RecursionError as error:
+        raise DataError(f"{path} is nested too deeply to be a list of pages") from error
     if not isinstance(content, list):
         raise DataError(f"{path} must be a JSON list of pages, and is a {type(content).__name__}")
     return content
