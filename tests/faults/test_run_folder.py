@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.conftest import Losses
 from tests.faults.harness import Runs, losses, saved, state_of, status
-from tests.faults.injections import before_step, mount, send
+from tests.faults.injections import before_step, fill, mount, send
 from train import run_lock
 
 
@@ -60,7 +60,7 @@ def test_the_lock_of_a_machine_that_is_gone_is_waited_for(tmp_path: Path, monkey
 
 @pytest.mark.fault(
     "run folder read-only or deleted",
-    injected="run.directory on a file system that is mounted read-only",
+    injected="run.directory on a file system that is mounted read-only, and on one that is full",
     handled="refused before anything is built, with the reason and the setting",
     lost="nothing",
 )
@@ -70,6 +70,11 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_setting(runs: Runs, t
         assert done.codes == [2, 2]
         (said,) = (done.err() + done.err(1)).strip().splitlines()
         assert f"{disk / 'run'} cannot be written (Read-only file system)" in said and "run.directory=PATH" in said
+    with mount(tmp_path / "full", "size=1m") as disk:
+        fill(disk)
+        done = runs.run(disk / "run")
+        assert done.codes == [2] and "run cannot be written (No space left on device)" in done.err(), done.err()
+        assert "Traceback" not in done.err()
 
 
 @pytest.mark.fault(
