@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch.distributed as dist
+from megatron.core import parallel_state
 
 from data_pipeline.batch import MicroBatch
 from parallel.engine import Engine
@@ -71,9 +72,11 @@ def _joined(
 ) -> Culprits:
     """What every rank found, the same on all of them. numbers: of this rank's micro-batches that are to blame."""
     found: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(found, (environment()[0], [_samples(batches[number]) for number in numbers], again, list(parameters)))
+    stage = parallel_state.get_pipeline_model_parallel_rank()
+    here = (-stage, environment()[0], [_samples(batches[number]) for number in numbers], again, list(parameters))
+    dist.all_gather_object(found, here)
     joined = Culprits()
-    for rank, groups, wrong, names in found:
+    for _, rank, groups, wrong, names in sorted(found):  # the stage of a pipeline that is nearest to the loss comes first
         if groups:
             joined.ranks.append(rank)
         for sample in [sample for group in groups for sample in group]:
@@ -82,6 +85,8 @@ def _joined(
             joined.parameters[rank] = names[:NAMED], len(names)
         if wrong is not None:
             joined.again = bool(joined.again) or wrong
+    for ranks in (joined.ranks, *joined.samples.values()):
+        ranks.sort()
     return joined
 
 

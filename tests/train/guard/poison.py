@@ -16,13 +16,13 @@ def poison(spoil: Spoil, steps: Collection[int], worst: int = 0, times: float = 
     at = {"step": 0, "number": 0, "done": 0, "spoiled": None}
 
     def wrapped_step(self: Any, batches: Any, *args: Any) -> Any:
-        at.update(step=at["step"] + 1, done=0, spoiled=batches[worst])
+        at.update(step=at["step"] + 1, done=0, spoiled=batches[worst].keys)
         return train_step(self, batches, *args)
 
     def wrapped_begin(self: Any, module: Any, groups: Any, optimizer: Any, objective: Any, *args: Any) -> None:
         def spoiled(module: Any, batch: Any, normalizers: Any) -> Any:
             output = objective(module, batch, normalizers)
-            if at["step"] in steps and batch is at["spoiled"] and at["done"] < times:
+            if at["step"] in steps and batch.keys == at["spoiled"] and at["done"] < times:
                 at["done"] += 1
                 return spoil(output)
             return output
@@ -39,8 +39,9 @@ def loss(output: Any) -> Any:
 
 
 def gradient(output: Any) -> Any:
-    """A finite loss whose gradient is infinite."""
-    output.loss.register_hook(lambda gradient: gradient * math.inf)
+    """A finite loss whose gradient is infinite; pieces of a pipeline without one stay as they are."""
+    if output.loss.requires_grad:
+        output.loss.register_hook(lambda gradient: gradient * math.inf)
     return output
 
 
