@@ -79,7 +79,8 @@ def read_config(path: Path) -> Config:
     try:
         loaded = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), read_settings(path)))
     except OmegaConfBaseException as error:
-        raise UserError(f"{path}: not the configuration of a run ({str(error).splitlines()[0]})") from error
+        name = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
+        raise UserError(f"{path}: not the configuration of a run ({name}{str(error).splitlines()[0]})") from error
     assert isinstance(loaded, Config)
     return loaded
 
