@@ -5,6 +5,7 @@ torch's distributed checkpoint has no checksum: it loads a flipped bit as a wron
 
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -49,7 +50,8 @@ def _listed(folder: Path) -> dict[str, tuple[int, int]]:
         raise ValueError("it lists no file")
     if any(Path(name).name != name for name in files):
         raise ValueError("it lists files of other folders")
-    if folder.name.startswith("step-") and int(folder.name.removeprefix("step-")) != manifest["step"]:
+    named = re.fullmatch(r"step-(\d+)", folder.name)  # a copy may have any name
+    if named and int(named[1]) != manifest["step"]:
         raise ValueError(f"of step {manifest['step']}")
     return files
 
