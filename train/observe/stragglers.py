@@ -18,7 +18,7 @@ from parallel.topology import Topology
 from train.observe.observer import Look
 from train.observe.ranks import Row
 
-WINDOWS = 2  # gathers that are judged together
+MOST, LEAST = 20, 5  # steps that are judged together, and below which nobody is named: one step may be slow by chance
 SLOW, SLOW_NO_MORE = 1.5, 1.2  # times the median at which a rank is named, and below which it may be named again
 WAITS, WAITS_NO_MORE = 0.1, 0.05  # shares of a step
 
@@ -53,7 +53,7 @@ class Stragglers:
     ) -> None:
         self._clock, self._topology, self._zero, self._nodes, self._say = clock, topology, zero, nodes, say
         self._own = [0.0] * 6
-        self._rows: deque[Sequence[Row]] = deque(maxlen=WINDOWS)
+        self._rows: deque[Sequence[Row]] = deque()  # of the last gathers
         self._named: set[str] = set()
 
     def begin(self) -> None:
@@ -76,8 +76,10 @@ class Stragglers:
     def judge(self, rows: Sequence[Row], step: int) -> Mapping[str, Any]:
         """Over the last steps; names who stands out."""
         self._rows.append(rows)
+        while sum(Times(*gather[0]).steps for gather in list(self._rows)[1:]) >= MOST:
+            self._rows.popleft()
         times = [Times.total(of_rank) for of_rank in zip(*self._rows)]
-        if not times[0].steps:
+        if times[0].steps < LEAST:
             return {}
         shares = [rank.waited / rank.seconds for rank in times]
         found = {"data_wait_share": fmean(shares), "data_wait_share_worst": max(shares)}
