@@ -37,6 +37,12 @@ def gathered(started: Started) -> list[dict]:
     return [row for row in rows(started.folder / "metrics.jsonl") if "data_wait_share" in row]
 
 
+@pytest.mark.fault(
+    "slow storage",
+    injected="reading takes rank 1 of 2 longer than its steps",
+    handled="data_wait_share rises; the rank, its machine and the settings that help are named, once",
+    lost="nothing",
+)
 def test_a_rank_with_slow_storage_is_named_and_steps_are_profiled(runs: Runs, tmp_path: Path) -> None:
     started = runs.run(
         tmp_path / "run", "profile.steps=[3,4]", "profile.ranks=[1]", "data.prefetch=0", world=2,
