@@ -41,9 +41,11 @@ def command(pages: Path, directory: Path, *overrides: str) -> list[str]:
     ]  # fmt: skip
 
 
-def run(arguments: list[str], launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def run(
+    arguments: list[str], launcher: tuple[str, ...] = (), environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     arguments = [*launcher, *arguments[1:]] if launcher else arguments
-    return subprocess.run(arguments, cwd=REPOSITORY, capture_output=True, text=True, timeout=240)
+    return subprocess.run(arguments, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=240)
 
 
 def run_as_srun(arguments: list[str], tasks: int) -> list[subprocess.CompletedProcess[str]]:
@@ -71,10 +73,12 @@ def losses(directory: Path) -> dict[int, tuple[float, float, int]]:
 
 @pytest.fixture(scope="module")
 def whole(pages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a run that went from its first step to its last."""
+    """The directory of a run that went from its first step to its last, and was looked at on its way."""
     directory = tmp_path_factory.mktemp("whole")
-    done = run(command(pages, directory))
+    environment = {name: value for name, value in os.environ.items() if name != "WANDB_MODE"}
+    done = run(command(pages, directory, "logger.wandb=offline", "logger.samples=3"), environment=environment)
     assert done.returncode == 0, done.stderr
+    assert f"to look: wandb leet {directory}/run; to upload: wandb sync {directory}/run/wandb/offline-run-" in done.stdout
     return directory
 
 
@@ -84,6 +88,26 @@ def uninterrupted(whole: Path) -> dict[int, tuple[float, float, int]]:
     assert list(found) == list(range(1, STEPS + 1))
     assert [found[1][2], found[STEPS][2]] == [0, 1], "the second level was not reached"
     return found
+
+
+def test_what_a_run_logs_is_what_dashboards_show(whole: Path) -> None:
+    """That its losses are those of runs without wandb and samples, the other tests show."""
+    from tests.train.relay.wandb_files import history, records
+    from train.dashboard.check import compared, logged_in
+    from train.monitor.samples import read_pages
+    from train.report.write import write_report
+
+    findings = compared(logged_in([whole / "run"]))
+    assert findings.sound, (findings.unknown, findings.unlogged)
+    looks = sorted((whole / "run" / "samples").iterdir())
+    assert [look.name for look in looks] == [f"step-{step:08d}" for step in (3, 6, 9, 12)]
+    assert all(len(read_pages(look)) == 3 for look in looks)
+    shown = history(whole / "run")
+    assert [step for step, _ in shown] == list(range(1, STEPS + 1))
+    assert [step for step, values in shown if "samples._type" in values] == [3, 6, 9, 12]
+    assert [step for step, values in shown if "image_gain" in values] == [3, 6, 9, 12]
+    assert "tokens" in shown[0][1] and records(whole / "run")[-1]["type"] == "exit"
+    assert "Pages read while training" in write_report(whole / "run").read_text()
 
 
 def start_and_wait(arguments: list[str], directory: Path, step: int, saved: int = 0) -> subprocess.Popen:

@@ -27,7 +27,8 @@ from train.generate.decoder import require_whole_layers
 from train.generate.decoding import read
 from train.generate.options import Decoding
 from train.model.optical import OpticalModel
-from train.monitor.samples import Page, folder_of, write_pages
+from train.monitor.samples import Page, folder_of
+from train.monitor.samples_page import write_pages
 
 LONGEST = 256  # tokens read from one page, and no more than twice what the longest of them says
 LOOKED_AT = 8  # samples that are looked at for each that is taken

@@ -12,7 +12,7 @@ from pathlib import Path
 from train.monitor.wandb_id import WANDB_ID, fixed_id
 
 QUIETEST_LAST = ("online", "offline", "disabled")
-FINISH_SECONDS = 20.0  # that the end of a run waits for wandb
+FINISH_SECONDS = 30.0  # that the end of a run waits for wandb
 
 
 class WandbLogger:

@@ -66,10 +66,9 @@ def sync_line(folder: Path, run: Any) -> str:
 
 def _config(folder: Path) -> dict[str, Any]:
     try:
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
+        return read_settings(folder / "config.yaml")
+    except UserError:
         return {}
-    return config if isinstance(config, dict) else {}
 
 
 def _show_as_one(folder: Path, file: Path) -> None:

@@ -32,8 +32,9 @@ PAUSE = 2.0  # seconds before the second start, then twice as long each time
 def relay(config: RelayConfig) -> int:
     """Until standard input ends; 0 when wandb has all. Starts itself again when wandb's service is gone."""
     _ignore_signals()
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # to wandb's makers, offline too
     folder, run = Path(config.run), None
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # to wandb's makers, offline too
+    os.environ.setdefault("WANDB_DATA_DIR", str(folder.resolve() / "wandb" / "data"))  # pictures to upload; else at home
     try:
         run, mode, after = _start(folder, config)
         if run is None:

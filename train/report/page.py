@@ -19,6 +19,7 @@ from train.report.sections import forgetting_section, samples_section
 from train.report.stages import stages_section
 from train.report.summary import best_row
 from train.report.svg import short
+from train.report.while_training import while_training_section
 
 GUIDE = {
     "The unit.": "Text is counted in bytes per vision token. DeepSeek-OCR counts text tokens of a large vocabulary; {unit}. "
@@ -46,6 +47,7 @@ def render(run: Run, summary: dict[str, Any]) -> str:
         samples_section(run.evaluation or {}, run.folder / EVALUATION),
         stages_section(run),
         _learning(run),
+        while_training_section(run),
         decomposition_section(run),
         run_section(run, summary),
         _reading_guide(run),

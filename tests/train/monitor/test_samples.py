@@ -99,6 +99,13 @@ def test_a_long_text_is_read_and_compared_as_far_as_it_goes(held_out: Path, monk
 
 
 @pytest.mark.usefixtures("one_process")
+def test_weights_that_are_split_everywhere_are_told_of(held_out: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    nothing = reader_of(tiny_model(), TOKENIZER, SPEC, {"a": held_out / "a"}, 3, tmp_path, said.append, stage=3)
+    assert nothing(1) == {} and len(said) == 1 and "engine.zero=2" in said[0] and not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("one_process")
 def test_samples_of_work_that_is_lost_go(held_out: Path, tmp_path: Path) -> None:
     look = reader(tiny_model(), held_out, tmp_path)
     for step in (3, 6):
