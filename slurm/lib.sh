@@ -33,18 +33,19 @@ option() {
 
 # Whether all nodes of the allocation still start a process.
 nodes_answer() {
-    timeout 20 srun --overlap --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task=1 --gres=none \
-        true 2>/dev/null
+    timeout 20 srun --overlap --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task=1 true 2>/dev/null
 }
 
 # A lost node is not the run's fault, and Slurm takes minutes to notice one; then it takes the job elsewhere, and ends this shell.
 wait_for_nodes() {
     nodes_answer && return
     say "not all of $SLURM_JOB_NODELIST answer; waits for them, or for Slurm to take the job elsewhere"
+    trap - TERM
     for _ in $(seq 60); do
         sleep 5
-        nodes_answer && return
+        nodes_answer && break
     done
+    trap '' TERM
 }
 
 requeue() {
@@ -63,7 +64,7 @@ run_to_the_end() {
     export TORCHELASTIC_ERROR_FILE
     while true; do
         say "$("$PYTHON" -m train.launch.restart begin "$folder")"
-        srun --kill-on-bad-exit=1 --distribution=block "$PYTHON" -m "$@"
+        srun --quiet --kill-on-bad-exit=1 --distribution=block "$PYTHON" -m "$@"
         read -r word reason <<<"$("$PYTHON" -m train.launch.restart end "$folder" $?)"
         say "${reason:-no verdict: gives up}"
         case $word in

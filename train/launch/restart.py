@@ -25,6 +25,7 @@ from typing import Any
 from train.run_folder import read_json, write_json
 
 USER_ERROR = 2  # the exit code of conf.command
+SHOWN = 80  # characters of an error in the line about it
 
 
 @dataclass
@@ -41,14 +42,14 @@ class Record:
 @dataclass(frozen=True)
 class Ended:
     """How the processes ended. state: of the status.json that they wrote, None where they wrote none. fault: an error that
-    is the user's to mend. cancelled, preempted: what Slurm says of the job."""
+    is the user's to mend. leaving: Slurm ends the job already, by itself. preempted: it has asked the job to make room."""
 
     code: int
     state: str | None = None
     fault: str | None = None
     error: str = ""
     progress: int = 0
-    cancelled: bool = False
+    leaving: bool = False
     preempted: bool = False
 
 
@@ -68,11 +69,11 @@ class Limits:
 def decide(ended: Ended, record: Record, limits: Limits) -> tuple[str, str]:
     """(word, reason); counts in `record`."""
     gained = ended.progress > record.progress
-    record.progress, record.open = max(ended.progress, record.progress), False
+    record.progress, record.open = max(ended.progress, record.progress), ended.leaving
     if ended.code == 0 or ended.state == "finished":
         return "done", "finished"
-    if ended.cancelled:
-        return "stop", "cancelled; what is saved stays, the same command with the same name goes on from it"
+    if ended.leaving:
+        return "stop", "Slurm ends the job: cancelled, or taken elsewhere. What is saved stays, the same command with the same name goes on"
     if ended.fault is not None:
         return "stop", f"not started again, as the same would happen: {ended.fault}"
     if ended.state == "stopped" or ended.code == 128 + signal.SIGUSR1:
@@ -81,7 +82,7 @@ def decide(ended: Ended, record: Record, limits: Limits) -> tuple[str, str]:
     if ended.preempted:
         return "requeue", "preempted before it had anything to save; queued again"
     record.crashes = 1 if gained else record.crashes + 1
-    crash = f"crashed ({ended.error or f'exit code {ended.code}'})"
+    crash = f"crashed ({shortened(ended.error) or f'exit code {ended.code}'})"
     if record.crashes >= limits.crashes:
         return "stop", f"{crash}, {record.crashes} times in a row without a new checkpoint: gives up"
     if record.crashes <= limits.in_job:
@@ -119,7 +120,7 @@ def end(folder: Path, code: int, environment: Mapping[str, str]) -> tuple[str, s
         _fault(code, status, error_file(folder, environment)),
         str(status.get("error", "")),
         progress_of(folder),
-        cancelled=shown.get("JobState", "").startswith("CANCELLED"),
+        leaving=shown.get("JobState", "RUNNING") != "RUNNING",
         preempted=shown.get("PreemptTime", "None") not in ("None", "Unknown"),
     )
     word, reason = decide(ended, record, Limits.of(environment))
@@ -127,6 +128,12 @@ def end(folder: Path, code: int, environment: Mapping[str, str]) -> tuple[str, s
     if word == "requeue" and ended.state == "stopped" and "saved_seconds" in status:
         reason = f"{status.get('signal')}: saved at step {status.get('step')}, {status['saved_seconds']} s after the signal; queued again"
     return word, reason
+
+
+def shortened(message: str) -> str:
+    """The beginning of a message that stands whole in the log above."""
+    line = (message.splitlines() or [""])[0]
+    return line if len(line) <= SHOWN else line[:SHOWN].rsplit(" ", 1)[0] + " ..."
 
 
 def progress_of(folder: Path) -> int:
