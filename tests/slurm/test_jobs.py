@@ -189,6 +189,33 @@ def test_a_stage_begins_after_the_one_before_it_survives_a_signal_while_it_impor
     assert job.events[-1].startswith("Slurm ends the job: cancelled")
 
 
+def test_slurm_and_our_commands_take_what_the_page_about_clusters_says(cluster: Cluster, tmp_path: Path) -> None:
+    """Each `sbatch` of docs/cluster.md, for as many nodes as there are here."""
+    text = (REPOSITORY / "docs" / "cluster.md").read_text().replace("\\\n", " ")
+    typed = re.findall(r"^(?:\w+=\$\()?sbatch (.*?)(?:\)|#.*)?$", text, re.MULTILINE)
+    assert len(typed) >= 8
+    for line in typed:
+        flags, script, overrides = re.fullmatch(r"(.*?)(slurm/\w+\.sh)\s*(.*)", line).groups()  # type: ignore[union-attr]
+        flags = flags.replace("=20", "=2").replace("=8", "=2", 1).replace("=gpu", "=main").replace("--dependency=afterok:$first", "").replace("--parsable", "")
+        done = cluster.call("sbatch", "--test-only", *flags.split(), script)
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+        assert composed(script, overrides.split()) == 0, line
+
+
+def composed(script: str, overrides: list[str]) -> int:
+    """The exit code of the script's command for these overrides, without running it."""
+    from conf.command import run
+    from data_pipeline.config import BuildConfig
+    from train.__main__ import SHORT
+    from train.config import Config, RecipeConfig
+    from train.evaluate.config import EvaluateConfig
+
+    name, schema = {
+        "pretrain": ("config", Config), "recipe": ("recipe", RecipeConfig), "evaluate": ("evaluate", EvaluateConfig), "build_data": ("build", BuildConfig),
+    }[Path(script).stem]  # fmt: skip
+    return run(lambda config: 0, name, schema, overrides, short=SHORT)
+
+
 def signals_are_caught(process: int) -> bool:
     """Whether its handler of USR1 is in place."""
     caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{process}/status").read_text())
