@@ -46,11 +46,20 @@ def naming_what_is_too_large(config: Config, rank: int, doing: Callable[[], str]
     try:
         yield
     except Exception as error:
-        if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
+        found = _told_before(error)
+        if found is None and not is_out_of_memory(error):
             raise
-        found = OutOfMemory(_message(config, rank, doing(), error))
+        found = found or OutOfMemory(_message(config, rank, doing(), error))
         error.__traceback__ = None  # it holds the tensors of all frames
         raise found from None
+
+
+def _told_before(error: BaseException) -> OutOfMemory | None:
+    """What an error that arose while a process without memory was ending comes from."""
+    at: BaseException | None = error
+    while at is not None and not isinstance(at, OutOfMemory):
+        at = at.__context__
+    return at
 
 
 @contextmanager

@@ -161,8 +161,9 @@ def _within(seconds: float, ask: Callable[[], Answer]) -> Answer | None:
             answers.append(ask())
 
     thread = threading.Thread(target=asked, name="heartbeat", daemon=True)
-    thread.start()
-    thread.join(seconds)
+    with suppress(RuntimeError):  # a process without memory cannot begin a thread
+        thread.start()
+        thread.join(seconds)
     return answers[0] if answers else None
 
 

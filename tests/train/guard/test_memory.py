@@ -12,7 +12,7 @@ import torch
 from tests.faults.harness import Runs, status
 from tests.faults.injections import before_step
 from train.config import Config
-from train.guard.memory import is_out_of_memory, needing_less
+from train.guard.memory import OutOfMemory, is_out_of_memory, naming_what_is_too_large, needing_less
 
 FROM_THE_SYSTEM = -3, 1 << 16  # M_MMAP_THRESHOLD of mallopt: arrays of this size come from the system and not from a stock
 
@@ -56,6 +56,21 @@ def test_what_allocators_say_is_known_and_other_errors_are_not() -> None:
     assert is_out_of_memory(MemoryError()) and is_out_of_memory(OSError(12, "Cannot allocate memory"))
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert not is_out_of_memory(OSError(28, "No space left on device"))
+
+
+def test_the_message_says_how_much_was_asked_for_and_what_for() -> None:
+    naming = partial(naming_what_is_too_large, Config(), 3)
+    told = r"on rank 3, in step 7; .*, which asked for 1099511627776 MiB\. Less is needed with"
+    with pytest.raises(OutOfMemory, match=told), naming(lambda: "step 7"):
+        torch.empty(1 << 60, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="another"), naming(lambda: "step 7"):
+        raise ValueError("another")
+    with pytest.raises(OutOfMemory, match=told), naming(lambda: "its start"):  # what fails next is no news
+        try:
+            with naming(lambda: "step 7"):
+                torch.empty(1 << 60, dtype=torch.uint8)
+        finally:
+            raise RuntimeError("can't start new thread")
 
 
 def test_only_what_would_change_something_is_advised() -> None:
