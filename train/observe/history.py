@@ -1,5 +1,6 @@
 """What a run remembers of itself through restarts: `history.json` in its folder. Imports no torch."""
 
+import os
 import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -11,7 +12,7 @@ HISTORY = "history.json"
 
 @dataclass(frozen=True)
 class History:
-    """began: when the run first began, seconds since 1970. starts: of a process, this one included. lost_steps: that were
+    """began: when the first process of the run began, seconds since 1970. starts: of a process, this one included. lost_steps: that were
     done and, for want of a checkpoint, done again."""
 
     began: float
@@ -29,12 +30,22 @@ def begun(folder: Path, step: int, anew: bool, rank: int = 0) -> History:
         return History(now)
     before = _read(folder) if not anew else None
     if before is None:
-        history = History(now)
+        history = History(now - process_age())
     else:
         reached = max((row["step"] for row in read_rows(folder / "metrics.jsonl")), default=0)
         history = History(min(before.began, now), before.starts + 1, before.lost_steps + max(0, reached - step))
     write_json(folder / HISTORY, asdict(history))
     return history
+
+
+def process_age() -> float:
+    """Seconds since this process began, its imports included; 0 where Linux's /proc is not."""
+    try:
+        ticks = float(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+    except OSError:
+        return 0.0
+    return max(0.0, uptime - ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def _read(folder: Path) -> History | None:

@@ -6,7 +6,7 @@ from typing import Any
 from tests.faults.injections import gather_each_step
 
 READ = 0.4  # seconds that a sample takes
-AGAIN = 6  # forwards more than needed
+AGAIN = 25  # forwards more than needed
 
 
 def slow_storage() -> None:
