@@ -40,16 +40,23 @@ class Lengths:
         name = f"{Path(entry.name).stem}.lengths-{mark}.npy"
         folder = self._reader.folder
         places = [*([folder / name] if isinstance(folder, Path) else []), _cache_folder() / name]
-        for path in places:
+        for path in filter(Path.is_file, places):
             try:
                 found = np.load(path, allow_pickle=False)
-                if found.shape == (entry.samples, 2) and found.dtype == np.int32:
+                if found.dtype == np.int32 and self._can_be(found, entry.samples):
                     return found
-            except (OSError, ValueError, EOFError):
+            except (OSError, ValueError, EOFError, MemoryError):  # a header may say any size
                 continue
         measured = np.array([self._measured(shard, number) for number in range(entry.samples)], np.int32)
         _keep(measured.reshape(-1, 2), places)
         return measured.reshape(-1, 2)
+
+    def _can_be(self, found: np.ndarray, samples: int) -> bool:
+        """Whether these may be lengths of so many samples: the file lies beside a shard, which may be a stranger's."""
+        if found.shape != (samples, 2):
+            return False
+        positions, pages = found[:, 0], found[:, 1]
+        return bool((positions > 0).all() and (positions <= self._collator.spec.max_length).all() and (pages >= 0).all())
 
     def _measured(self, shard: int, number: int) -> tuple[int, int]:
         hole = HOLE_POSITIONS + self._collator.spec.reserved

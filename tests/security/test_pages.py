@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_pipeline.batch import BatchSpec, Collator
 from data_pipeline.errors import DataError, SampleError
 from data_pipeline.index import ShardIndex
+from data_pipeline.lengths import Lengths
 from data_pipeline.manifest import Manifest
 from data_pipeline.page_file import decode_page, page_size
 from data_pipeline.predictions import decode as decode_predictions
 from data_pipeline.reader import ShardReader
 from data_pipeline.record import decode as decode_record
+from data_pipeline.tokenizer import byte_tokenizer
 from tests.security.crafted import DEEP, npy, pipe, running
 from tests.train.shard_set import make_records, write_shard_set
 from train.evaluate.formats.page import read_json_list
@@ -200,3 +203,25 @@ def test_lists_of_pages_and_journals_of_readings(tmp_path: Path) -> None:
         b"\n".join([DEEP, *(json.dumps(line).encode() for line in lines)])
     )
     assert read_journals(tmp_path).names == {"c": "below/c"}
+
+
+def test_lengths_beside_a_shard_are_measured_anew_where_they_cannot_be(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    collator = Collator(byte_tokenizer(), BatchSpec(("64",), patch=4, max_length=256))
+    right = [Lengths(ShardReader("pages", shards), collator).of(0, number) for number in range(3)]
+    (kept,) = shards.glob("*.lengths-*.npy")
+    lies = [[[0, 1]] * 3, [[300, 1]] * 3, [[5, -1]] * 3]
+    arrays = [npy("(3, 2)", "'<i4'", np.array(lie, np.int32).tobytes()) for lie in lies]
+    for content in (
+        running(tmp_path / "owned"),
+        npy("(3, 2)"),
+        npy("(1000000000000000, 2)", "'<i4'"),
+        *arrays,
+    ):
+        kept.write_bytes(content)
+        assert [Lengths(ShardReader("pages", shards), collator).of(0, number) for number in range(3)] == right
+    pipe(kept)
+    assert Lengths(ShardReader("pages", shards), collator).of(0, 0) == right[0]
+    assert not (tmp_path / "owned").exists()

@@ -5,11 +5,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
+from data_pipeline.errors import UserError
 from train.relay.earlier import put_away
 from train.report.facts import git_revision
 from train.run_folder import read_json
+from train.settings import read_settings
 
 INIT_SECONDS = 15  # wandb's own default keeps a run without network waiting for 90 s
 GROUPS = ("experiment", "model", "data", "parallel", "engine", "optim", "tune", "quantize", "prune", "distill", "stage")
