@@ -45,8 +45,8 @@ FAILURES = (  # in the order of the table: signals and processes, then numbers, 
 BEFORE = """# Failures, and what is lost
 
 Long runs die of everything. Each row is a failure that a test injects, on CPU, in every run of `make test`: real signals, real
-processes, real bytes, real full disks. "Nothing" lost means that losses, gradient norms and batches of the whole run are bit-equal
-to those of a run that nothing happened to.
+processes, real bytes, real full disks. Where a run is started again, by the same command, losses, gradient norms and batches of its
+whole life are then compared with those of a run that nothing happened to: they are bit-equal, unless the row says "to rounding".
 
 Made from the markers of the tests by `python -m tests.faults.table`; run them with `pytest -m fault`. What to do when a message
 puzzles you: `docs/troubleshooting.md`.
@@ -79,12 +79,13 @@ def rows(tests: Path = ROOT / "tests") -> list[Row]:
 
 def page(found: list[Row]) -> str:
     """The table as Markdown; what the slow tests inject stays out."""
-    lines = []
-    for row in found:
-        if not row.slow:
-            file, _, name = row.test.partition("::")
-            cells = (row.failure, row.injected, row.handled, row.lost, f"`{name}` in `{file}`")
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
+    lines, before = [], ""
+    for row in (row for row in found if not row.slow):
+        file, _, name = row.test.partition("::")
+        title = f"**{row.failure}**" if row.failure != before else ""
+        cells = (title, row.injected, row.handled, row.lost, f"[{name.removeprefix('test_').replace('_', ' ')}](../{file})")
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
+        before = row.failure
     return BEFORE + "".join(lines)
 
 
