@@ -40,7 +40,8 @@ SHORT = {"from": "stage.start_from"}
 
 
 def main(config: Config) -> int:
-    """Runs the stage; imports torch and all that follows. Returns 0, or 128 + the signal that stopped it."""
+    """Runs the stage; imports torch and all that follows. Returns 0, or 128 + the signal that stopped it. The
+    process ends with 75 where another one is gone, and with 76 where memory is too small."""
     with StopFlag() as stop:
         from parallel.topology import start
         from parallel.topology import stop as leave
