@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from ranks import free_ports
+from ranks import PRELOADED, free_ports
+
+from tests.faults.injections import Fault
 
 STEPS = 8
 _ROOT = Path(__file__).parents[2]
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.faults.preloaded"])  # found where pytest runs in the repository; else each rank imports
-
-Fault = Callable[[], object]  # called in the process of a rank before it becomes `python -m train`
+_SERVER.set_forkserver_preload(PRELOADED)
 
 
 @dataclass
@@ -146,6 +146,7 @@ def _become_train(argv: list[str], environment: dict[str, str], rank: int, world
     os.environ.clear()  # the server's is of the moment it began
     os.environ.update(environment)
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # which does not survive a fork
     os.chdir(_ROOT)
     if fault is not None:
         fault()

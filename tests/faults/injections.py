@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-Fault = Callable[[], object]
+Fault = Callable[[], object]  # called in the process of a rank before it becomes `python -m train`
 
 
 def before_step(actions: Mapping[int, Fault]) -> None:

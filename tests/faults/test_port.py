@@ -23,7 +23,7 @@ def test_a_port_that_is_taken_is_told_at_once(runs: Runs, tmp_path: Path) -> Non
         port = other.getsockname()[1]
         started = runs.start(tmp_path / "run", world=2, port=port)
         try:
-            started.ranks[0].join(20)
+            started.ranks[0].join(100)
             assert started.codes[0] == PEER_LOST, started.err()
         finally:
             started.kill()
