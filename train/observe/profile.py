@@ -5,6 +5,7 @@
     steps-10-12.rank-0.memory.pickle  on GPUs every allocation, for https://docs.pytorch.org/memory_viz
 """
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class Profile:
         if torch.cuda.is_available():
             activities.append(ProfilerActivity.CUDA)
             torch.cuda.memory._record_memory_history(max_entries=EVENTS)
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else a line of its own for each begin and end
         self._profiler = profile(activities=activities, record_shapes=True, profile_memory=True)
         self._profiler.start()
 
