@@ -48,6 +48,7 @@ class Lines:
 
     def sync(self) -> None:
         """Waits until everything is on the disk, where that is possible."""
+        self._try()
         try:
             if self._descriptor is not None:
                 os.fsync(self._descriptor)
