@@ -36,14 +36,28 @@ def bits_and_squares(
     return torch.stack([total, squares.view(torch.int64)])
 
 
-def sums_of_pieces(pieces: Iterable[Piece]) -> Sums:
-    """Of all tensors that the pieces of all ranks make, by key in the order of the pieces; all ranks call it."""
+def sums_of_pieces(pieces: Iterable[Piece], order: Iterable[str] = ()) -> Sums:
+    """Of all tensors that the pieces of all ranks make, by key; all ranks call it. order: this rank's parameters in the order of
+    the model, of which it need not hold any part: what belongs to them comes first, in this order, rank by rank.
+    """
     mine: dict[str, list[torch.Tensor]] = {}
     for piece in pieces:
         here = mine.setdefault(piece.key, [])
         if piece.first and piece.tensor.numel():
             here.append(bits_and_squares(piece.view(), piece.shape, piece.offset).cpu())
-    return over_ranks(mine)
+    found = over_ranks(mine)
+    orders: list[list[str]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(orders, list(order))
+    places = {
+        name: place for place, name in enumerate(dict.fromkeys(name for names in orders for name in names))
+    }
+    return dict(sorted(found.items(), key=lambda item: places.get(_parameter_of(item[0]), len(places))))
+
+
+def _parameter_of(key: str) -> str:
+    """The parameter that "model.NAME" or "optimizer.STATE.NAME" belongs to."""
+    parts = key.split(".", 1 if key.startswith("model.") else 2)
+    return parts[-1]
 
 
 def over_ranks(mine: Mapping[str, Sequence[torch.Tensor]], from_last: bool = False) -> Sums:

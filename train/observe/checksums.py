@@ -27,7 +27,12 @@ class Checksums:
 
     def __init__(self, engine: "Engine", folder: Path, every: int, writes: bool) -> None:
         """writes: on one rank."""
-        self._engine, self._lines, self._every, self._writes = engine, Lines(folder / CHECKSUMS), every, writes
+        self._engine, self._lines, self._every, self._writes = (
+            engine,
+            Lines(folder / CHECKSUMS),
+            every,
+            writes,
+        )
         self._began = False
         self._gradients: dict[str, list[torch.Tensor]] = {}
         self._hooks: list[Any] = []
@@ -75,7 +80,7 @@ class Checksums:
     def _write(self, step: int, gradients: "Sums") -> None:
         from parallel.checksums import sums_of_pieces
 
-        state = sums_of_pieces(self._engine.pieces())  # by all ranks
+        state = sums_of_pieces(self._engine.pieces(), self._engine.trained_keys().values())  # by all ranks
         if self._writes:
             layout = asdict(self._engine.topology)
             row = {"step": step, "layout": layout, "state": _told(state), "gradients": _told(gradients)}

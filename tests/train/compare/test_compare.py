@@ -63,6 +63,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "again": base.start(folder / "again", "data.workers=2"),
         "changed": base.start(folder / "changed", faults={0: change_a_gradient}),
         "two": base.start(folder / "two", world=2),
+        "tensor": base.start(
+            folder / "tensor", "parallel=tp2_ep2", "stage.steps=1", "optim.warmup_steps=0", world=2
+        ),
     }
     for name, run in started.items():
         assert run.wait() == [0] * len(run.ranks), f"{name}: {run.err()}"
@@ -102,8 +105,12 @@ def test_another_layout_is_equal_within_a_tolerance_and_only_there(runs: dict[st
     found = compare(runs["one"], runs["two"], rtol=1e-3)
     assert found.equal and "equal, within 0.001" in said(found), said(found)
     assert not found.sums.gradients and "other layouts" in said(found)
-    begun = [read_rows(runs[name] / CHECKSUMS)[0]["state"] for name in ("one", "two")]
-    assert begun[0] == begun[1], "the sums of equal weights differ with the layout"
+    for other in ("two", "tensor"):
+        begun = [read_rows(runs[name] / CHECKSUMS)[0]["state"] for name in ("one", other)]
+        assert list(begun[0]) == list(begun[1])
+        assert all(begun[0][key][0] == begun[1][key][0] for key in begun[0]), (
+            "the sums of equal weights differ with the layout"
+        )
     assert not compare(runs["changed"], runs["two"], rtol=1e-9).equal
 
 
