@@ -1,7 +1,7 @@
 """What wandb has been given before, by earlier processes of the same run.
 
-Offline, every process of a run leaves a folder `wandb/offline-run-TIME-ID`, and `wandb sync` of several would send steps twice that
-were done twice. So a run that starts again writes one folder with all its steps, from metrics.jsonl, and moves those before it
+Offline, every process of a run leaves a folder `wandb/offline-run-TIME-ID`. `wandb sync` of several moves steps that were done twice
+to later ones: after a folder with steps 1 to 7, steps 3 to 19 arrive as 8 to 24. So a run that starts again writes one folder with all its steps, from metrics.jsonl, and moves those before it
 to `wandb/earlier/`. What was uploaded stays uploaded: the new folder begins behind it.
 """
 

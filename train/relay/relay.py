@@ -34,11 +34,10 @@ def relay(config: RelayConfig) -> int:
     _ignore_signals()
     folder, run = Path(config.run), None
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # to wandb's makers, offline too
+    os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("WANDB_DATA_DIR", str(folder.resolve() / "wandb" / "data"))  # pictures to upload; else at home
     try:
         run, mode, after = _start(folder, config)
-        if run is None:
-            return 1
         _follow(run, Rows(folder, after))
         run.finish()
         if mode == "offline":
@@ -49,21 +48,19 @@ def relay(config: RelayConfig) -> int:
 
 
 def _start(folder: Path, config: RelayConfig) -> tuple[Any, str, int]:
-    """(wandb's run or None, its mode, the last step that it has). Tells in one line where it could not be online."""
-    identifier = fixed_id(folder, folder.name)
-    trouble = ""
-    for mode in ("online", "offline")[config.mode == "offline" :]:
+    """(wandb's run, its mode, the last step that it has). Tells in one line where it could not be online."""
+    identifier, trouble = fixed_id(folder, folder.name), ""
+    if config.mode == "online":
         try:
-            run = opened(folder, identifier, config.project, mode)  # type: ignore[arg-type]
+            run = opened(folder, identifier, config.project, "online")
+            return run, "online", run.step - 1
         except Exception as error:
-            trouble = f"wandb {mode} could not start ({first_line(error)})"
+            trouble = f"wandb online could not start ({first_line(error)})"
             _without_service()
-            continue
-        if trouble:
-            say(f"{trouble}: it goes on offline; to upload: {sync_line(folder, run)}")
-        return run, mode, run.step - 1 if mode == "online" else uploaded_until(folder, identifier)
-    say(f"{trouble}; metrics.jsonl has all")
-    return None, "", 0
+    run = opened(folder, identifier, config.project, "offline")
+    if trouble:
+        say(f"{trouble}: it goes on offline; to upload: {sync_line(folder, run)}")
+    return run, "offline", uploaded_until(folder, identifier)
 
 
 def _without_service() -> None:
@@ -80,7 +77,7 @@ def _follow(run: Any, rows: Rows) -> None:
     while not ended:
         ended = _waited() or os.getppid() != parent
         if ended:
-            _give_up_in_time()
+            _give_up_in_time(rows.folder)
         for step, values in rows.new():
             run.log({name: _shown(value) if name == SAMPLES else value for name, value in values.items()}, step=step)
 
@@ -116,9 +113,9 @@ def _again(config: RelayConfig, error: BaseException) -> int:
     os.execve(sys.executable, [sys.executable, "-m", "train.relay", *given], environment)
 
 
-def _give_up_in_time() -> None:
+def _give_up_in_time(folder: Path) -> None:
     def leave() -> None:
-        say(f"wandb has not finished {FINISH_SECONDS} s after the run; metrics.jsonl is whole")
+        say(f"wandb has not finished {FINISH_SECONDS} s after the run; to upload the rest: python -m train.relay run={folder}")
         os._exit(1)
 
     timer = threading.Timer(FINISH_SECONDS, leave)

@@ -15,7 +15,7 @@ class Rows:
     """Reads on where it stopped, in metrics.jsonl, weight_decomposition.jsonl and samples/. Steps up to `after` are left out."""
 
     def __init__(self, folder: Path, after: int = 0) -> None:
-        self._folder, self._after = folder, after
+        self.folder, self._after = folder, after
         self._metrics = Tail(folder / "metrics.jsonl")
         self._weights = Tail(folder / WEIGHT_DECOMPOSITION)
         self._shown: set[str] = set()
@@ -31,7 +31,7 @@ class Rows:
         return sorted((row for row in rows if row[0] > self._after and row[1]), key=lambda row: row[0])
 
     def _samples(self) -> Iterator[tuple[int, Mapping[str, list[Page]]]]:
-        for found in sorted((self._folder / SAMPLES).glob("step-*")):
+        for found in sorted((self.folder / SAMPLES).glob("step-*")):
             if found.name not in self._shown:
                 self._shown.add(found.name)
                 yield int(found.name.removeprefix("step-")), {SAMPLES: read_pages(found)}

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -22,9 +23,11 @@ from tests.train.relay.wandb_files import (
     steps,
     wandb,
 )
+from tests.train.relay.wandb_server import serving
 from train.monitor import wandb_logger
-from train.relay.earlier import uploaded_until
 from train.relay.opened import described
+
+Found = TypeVar("Found")
 
 
 @pytest.fixture(autouse=True)
@@ -50,11 +53,12 @@ def unreachable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path
     process.wait()
 
 
-def waited_for(what: Callable[[], object], seconds: float = 30.0) -> None:
+def waited_for(what: Callable[[], Found], seconds: float = 60.0) -> Found:
     deadline = time.monotonic() + seconds
-    while not what():
+    while not (found := what()):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    return found
 
 
 def relay_of(folder_monitor: object) -> "subprocess.Popen[bytes]":
@@ -64,7 +68,7 @@ def relay_of(folder_monitor: object) -> "subprocess.Popen[bytes]":
 
 
 def test_a_killed_run_that_goes_on_is_one_wandb_run_with_every_step_once(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "recipe" / "encoder"
     killed_while_it_trains(folder)
@@ -81,7 +85,6 @@ def test_a_killed_run_that_goes_on_is_one_wandb_run_with_every_step_once(
     assert [step for step, _ in found] == list(range(1, 13))
     assert [values["loss"] for _, values in found] == [1.0] * 5 + [2.0] * 7
     assert [(step, values["image_gain"]) for step, values in found if "image_gain" in values] == [(3, 0.3), (6, 0.6), (9, 0.9), (12, 1.2)]
-    assert "Would sync 1 run" in wandb("sync", "--dry-run", *offline_folders(folder))
     shown = wandb("leet", "inspect", "--summary", folder)  # the way by which `wandb leet FOLDER` finds it
     assert f"recipe/encoder ({again.wandb_id})" in shown and "image_gain" in shown
     kinds = {record["type"]: record for record in records(written)}
@@ -90,12 +93,35 @@ def test_a_killed_run_that_goes_on_is_one_wandb_run_with_every_step_once(
     assert run["config"]["update"]["seed"] == 3
     axes = [record["metric"] for record in records(written) if record["type"] == "metric"]
     assert {"glob_name": "*", "step_metric": "tokens"}.items() <= axes[-1].items()
-    (written / f"run-{again.wandb_id}.wandb.synced").touch()  # as `wandb sync` does
-    assert again.wandb_id is not None and uploaded_until(folder, again.wandb_id) == 12
-    more = monitor(folder, start=12)
-    steps(more, 13, 14, loss=3.0)
-    more.close()
-    assert [step for step, _ in history(offline_folders(folder)[-1])] == [13, 14], "what was uploaded would be sent again"
+    assert again.wandb_id is not None
+    with serving() as server:
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        wandb("sync", written)
+        assert server.steps(again.wandb_id) == list(range(1, 13))
+        more = monitor(folder, start=10)  # steps 11 and 12 are at the server already
+        steps(more, 11, 14, loss=3.0)
+        more.close()
+        assert [step for step, _ in history(offline_folders(folder)[-1])] == [13, 14]
+        wandb("sync", offline_folders(folder)[-1])
+        assert server.steps(again.wandb_id) == list(range(1, 15))
+
+
+def test_a_killed_run_that_goes_on_online_sends_every_step_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving() as server:
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        first = monitor(tmp_path / "run", wandb="online")
+        steps(first, 1, 9, loss=1.0)
+        assert first.wandb_id is not None
+        core = waited_for(lambda: core_of(relay_of(first).pid))
+        for process in (relay_of(first).pid, core):
+            os.kill(process, signal.SIGKILL)
+        first.close()
+        again = monitor(tmp_path / "run", start=5, wandb="online")
+        steps(again, 6, 12, loss=2.0)
+        again.close()
+        assert server.steps(first.wandb_id) == list(range(1, 13))
 
 
 @pytest.mark.fault(
@@ -108,9 +134,7 @@ def test_a_service_that_dies_is_told_once_and_nothing_is_lost(tmp_path: Path, ca
     folder = tmp_path / "run"
     running = monitor(folder)
     steps(running, 1, 9, loss=1.0)
-    waited_for(lambda: offline_folders(folder) and core_of(relay_of(running).pid))
-    time.sleep(1.2)
-    os.kill(core_of(relay_of(running).pid), signal.SIGKILL)
+    os.kill(waited_for(lambda: offline_folders(folder) and core_of(relay_of(running).pid)), signal.SIGKILL)
     started = time.monotonic()
     steps(running, 10, 20, loss=1.0)
     assert time.monotonic() - started < 1
@@ -134,8 +158,7 @@ def test_a_service_that_hangs_does_not_hold_up_the_end(
     running = monitor(tmp_path / "run")
     steps(running, 1, 3, loss=1.0)
     relay = relay_of(running)
-    waited_for(lambda: offline_folders(tmp_path / "run") and core_of(relay.pid))
-    core = core_of(relay.pid)
+    core = waited_for(lambda: offline_folders(tmp_path / "run") and core_of(relay.pid))
     os.kill(core, signal.SIGSTOP)
     try:
         steps(running, 4, 6, loss=1.0)
