@@ -12,7 +12,7 @@ import pytest
 
 from tests.slurm.cluster import REPOSITORY, Cluster
 
-NODES, PORT = 5, 21817
+NODES, PORT = 5, 17817
 PAGES = (
     "corpus=smoke", "corpus.pages=96", "corpus.held_out_pages=8", "corpus.held_out_random_pages=8", "corpus.shard_pages=48",
 )  # fmt: skip

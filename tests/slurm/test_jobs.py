@@ -18,7 +18,8 @@ import pytest
 from tests.slurm.cluster import PATIENCE, REPOSITORY, Cluster, Job, until
 from tests.slurm.conftest import PAGES
 
-PRETRAIN = str(REPOSITORY / "slurm" / "pretrain.sh")
+SCRIPTS = REPOSITORY / "slurm"
+PRETRAIN = str(SCRIPTS / "pretrain.sh")
 TWO_NODES = ("--nodes=2", "--ntasks-per-node=1", "--gpus-per-node=1", "--cpus-per-task=1")  # the rest of the header stands
 BESIDE = "--exclude=n[1-2]"  # where the first job runs, until it loses a node
 ONE = (BESIDE, "--ntasks-per-node=1", "--gpus-per-node=1", "--cpus-per-task=1")
@@ -67,8 +68,13 @@ def jobs(cluster: Cluster, pages: Path, tmp_path_factory: pytest.TempPathFactory
     found["mistaken"] = submit(BESIDE, *TWO_NODES, PRETRAIN, *training(folder / "nowhere"))
     found["after it"] = submit(f"--dependency=afterok:{found['mistaken'].number}", *ONE, PRETRAIN, *training(pages))
     found["broken"] = submit(*ONE, PRETRAIN, *training(pages), PYTHONPATH=str(folder / "broken"))
-    array = (BESIDE, "--array=3-5", "--cpus-per-task=1", str(REPOSITORY / "slurm" / "build_data.sh"))
+    array = (BESIDE, "--array=3-5", "--cpus-per-task=1", str(SCRIPTS / "build_data.sh"))
     found["build"] = submit(*array, *PAGES, "out=built", run="built")
+    found["evaluate"] = submit(
+        f"--dependency=afterok:{first}", *ONE, str(SCRIPTS / "evaluate.sh"), f"checkpoint=runs/pretrain-{first}", "pages=2", "out=measured",
+    )  # fmt: skip
+    of_a_stage = ",".join(training(pages, 4)[1:])
+    found["recipe"] = submit(*ONE, str(SCRIPTS / "recipe.sh"), "steps=[encoder,report]", "recipe=smoke", f"common=[{of_a_stage}]")
     with ThreadPoolExecutor() as pool:
         yield Story(found, pool.submit(hit, found["hit"], cluster), pool.submit(interrupt, found["next"], cluster))
 
@@ -186,7 +192,13 @@ def test_a_stage_begins_after_the_one_before_it_survives_a_signal_while_it_impor
     assert job.wait() == "CANCELLED"
     until(lambda: job.status["state"] == "stopped", "saved")
     assert job.status["signal"] == "SIGTERM" and job.status["saved_step"] == job.step > saved
-    assert job.events[-1].startswith("Slurm ends the job: cancelled")
+
+
+def test_an_evaluation_and_a_recipe_are_jobs_too(jobs: Story) -> None:
+    for name, written in (("evaluate", "measured/metrics.json"), ("recipe", f"runs/recipe-{jobs['recipe'].number}/report.html")):
+        job = jobs[name]
+        assert job.wait() == "COMPLETED", job.log
+        assert (job.folder / written).exists() and job.events[-1] == "finished"
 
 
 def test_slurm_and_our_commands_take_what_the_page_about_clusters_says(cluster: Cluster, tmp_path: Path) -> None:
