@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from data_pipeline.batch import NO_LOSS, BatchSpec, Collator
 from data_pipeline.predictions import Told
+from data_pipeline.strata import COUNT
 from data_pipeline.taught import TaughtCollator
 from data_pipeline.tokenizer import byte_tokenizer
 from parallel.layers.divergence import log_softmaxes, top_predictions
@@ -111,15 +112,18 @@ def test_divergence_is_of_the_labelled_positions_of_each_sample_at_both_resoluti
     teacher, objective, collator = parts(config)
     module, batch = a_student().eval(), batch_of(collator)
     with torch.no_grad():
-        found = replace(objective, next_token=NextToken())(module, batch, NORMALIZERS)
+        found = replace(objective, next_token=NextToken(strata=True))(module, batch, NORMALIZERS)
         logits, wanted = module(batch).logits, teacher.model(batch.twin).logits
-    total = 0.0
+    total, apart = 0.0, torch.zeros(2, COUNT, dtype=torch.float64)
     for row in range(len(SAMPLES)):
         own, its = batch.labels[row] != NO_LOSS, batch.twin.labels[row] != NO_LOSS
         assert own.sum() == its.sum() > 0
         logs, teachers = logits[row][own].log_softmax(-1), wanted[row][its].log_softmax(-1)
         total += float(F.kl_div(logs, teachers, reduction="sum", log_target=True))
+        nats = F.nll_loss(logs, batch.labels[row][own], reduction="sum")
+        apart[:, batch.strata[row]] += torch.stack([nats.double(), own.sum().double()]).unsqueeze(1)
     assert float(found.sums["divergence"]) == pytest.approx(total, rel=1e-5)
+    assert torch.allclose(found.sums["strata"], apart.flatten(), rtol=1e-5)
 
 
 def test_vision_tokens_are_compared_with_the_mean_of_what_they_cover() -> None:
