@@ -18,6 +18,7 @@ from data_pipeline.small_file import read_small_json
 
 BAD_STEPS = "bad_steps.jsonl"  # a row for each step that was skipped or stood out
 CHECKSUMS = "checksums.jsonl"  # a row for each step that was summed up
+CAUSE = "failed_rank.json"  # the ending of another rank than 0, which sees of it only that it is gone
 WEIGHT_DECOMPOSITION = "weight_decomposition.jsonl"  # a row for each weight and look
 
 

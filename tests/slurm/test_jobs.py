@@ -80,8 +80,9 @@ def jobs(cluster: Cluster, pages: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 def hit(job: Job, cluster: Cluster) -> dict[str, float]:
-    """What is done to the first job: a rank dies, the job is preempted, a node dies. Seconds that things took."""
+    """What is done to the first job: its shell is signalled, a rank dies, the job is preempted, a node dies. Seconds that things took."""
     until(lambda: job.step >= 15, "step 15")
+    cluster.call("scancel", "--batch", "--signal=TERM", str(job.number))  # the job's shell, which must live
     job.kill_rank(1)
     until(lambda: job.status.get("restarts") == 1 and job.step >= 25, "step 25 after a new start in the allocation")
     cluster.submit(job.folder, f"--nodelist={job.shown('NodeList')}", "--nodes=2", "--ntasks-per-node=1", "--gpus-per-node=8", "--wrap=true")

@@ -22,9 +22,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from train.run_folder import read_json, write_json
+from train.run_folder import CAUSE, read_json, write_json
 
-USER_ERROR = 2  # the exit code of conf.command
+USER_ERRORS = (2, 76)  # exit codes: of conf.command, of too little memory
 SHOWN = 80  # characters of an error in the line about it
 
 
@@ -98,7 +98,8 @@ def begin(folder: Path, environment: Mapping[str, str]) -> str:
     record.starts, record.seen = record.starts + 1, {str(status): status.stat().st_mtime_ns for status in _statuses(folder)}
     if record.starts == 1:
         record.progress = progress
-    error_file(folder, environment).unlink(missing_ok=True)
+    for told in (error_file(folder, environment), folder / CAUSE):
+        told.unlink(missing_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, asdict(record))
     where = f"{environment.get('SLURM_NTASKS', '1')} processes on {environment.get('SLURM_JOB_NODELIST', 'this machine')}, {folder}"
@@ -117,7 +118,7 @@ def end(folder: Path, code: int, environment: Mapping[str, str]) -> tuple[str, s
     ended = Ended(
         code,
         status.get("state"),
-        _fault(code, status, error_file(folder, environment)),
+        _fault(code, [status, read_json(folder / CAUSE) or {}], error_file(folder, environment)),
         str(status.get("error", "")),
         progress_of(folder),
         leaving=shown.get("JobState", "RUNNING") != "RUNNING",
@@ -182,16 +183,16 @@ def _written(folder: Path, seen: Mapping[str, int]) -> dict[str, Any]:
     return status if newest.parent == folder or status.get("state") != "finished" else {}
 
 
-def _fault(code: int, status: Mapping[str, Any], left: Path) -> str | None:
+def _fault(code: int, told: Sequence[Mapping[str, Any]], left: Path) -> str | None:
     """The message of an error that is the user's to mend; None where there was no such error."""
-    if status.get("user_error"):
-        return str(status.get("error"))
+    if mine := [ending.get("error") for ending in told if ending.get("user_error")]:
+        return str(mine[0])
     if left.exists():
         try:
             return str(json.loads(left.read_text(encoding="utf-8"))["message"]["message"])
         except (OSError, ValueError, KeyError, TypeError):
             return "see the message above"  # killed while it wrote
-    return "see the message above" if code == USER_ERROR else None
+    return "see the message above" if code in USER_ERRORS else None
 
 
 def _shown_by_slurm(job: str) -> dict[str, str]:

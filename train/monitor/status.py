@@ -15,10 +15,9 @@ from typing import Any
 
 from conf.command import is_user_error
 from train.launch.peers import PeerLost
-from train.run_folder import plain, read_json, write_json
+from train.run_folder import CAUSE, plain, read_json, write_json
 
 STATUS = "status.json"
-CAUSE = "failed_rank.json"  # the ending of another rank than 0, which sees of it only that it is gone
 
 
 class Status:

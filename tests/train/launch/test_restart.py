@@ -93,6 +93,17 @@ def test_what_a_rank_says_is_the_users_to_mend_is_not_tried_again(tmp_path: Path
     assert end(tmp_path, 143, JOB)[0] == "again", "the message was of the start before"
 
 
+def test_too_little_memory_on_any_rank_is_not_tried_again(tmp_path: Path) -> None:
+    begin(tmp_path, JOB)
+    assert end(tmp_path, 76, JOB)[0] == "stop"
+    begin(tmp_path, JOB)
+    write_status(tmp_path, state="running")
+    (tmp_path / "failed_rank.json").write_text(json.dumps({"rank": 3, "error": "OutOfMemory: in step 1", "user_error": True}))
+    assert end(tmp_path, 137, JOB) == ("stop", "not started again, as the same would happen: OutOfMemory: in step 1")
+    begin(tmp_path, JOB)
+    assert end(tmp_path, 137, JOB)[0] == "again", "that was told of the start before"
+
+
 def test_the_line_about_a_start_tells_who_ended_the_one_before(tmp_path: Path) -> None:
     assert begin(tmp_path, JOB) == f"starts, 16 processes on gpu[1-2], {tmp_path}"
     assert begin(tmp_path, JOB) == f"Slurm took its nodes away (lost, or preempted at once); start 2, 16 processes on gpu[1-2], {tmp_path}"
