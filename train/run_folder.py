@@ -2,7 +2,7 @@
 
 runs/<name>/ of a recipe holds recipe.json, evaluation/, report.html, report.json and one folder a stage;
 a stage's folder holds config.yaml, overrides.txt, metrics.jsonl (the truth), status.json and checkpoints/, and
-weight_decomposition.jsonl where it was asked for.
+weight_decomposition.jsonl and checksums.jsonl where they were asked for.
 """
 
 import json

@@ -144,7 +144,7 @@ def _saved(checkpoints: "list[PartedCheckpoint]") -> Iterator[str]:
     if equal:
         yield f"  checkpoints  equal at {', '.join(equal)}"
     for parted in (found for found in checkpoints if not found.equal):
-        lines = [_difference(difference) for difference in parted.differences]
+        lines = [*(f"damaged: {text}" for text in parted.damaged), *map(_difference, parted.differences)]
         lines += [f"{', '.join(parted.facts)} differ"] if parted.facts else []
         lines += (
             [f"{len(parted.alone)} tensors are in one of them alone, first {parted.alone[0]}"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from parallel import checkpoint
+from parallel import checkpoint, integrity
 from parallel import pieces as store
 from parallel.pieces import Piece
 
@@ -33,17 +33,18 @@ class Difference:
 @dataclass(frozen=True)
 class PartedCheckpoint:
     """A step that both have a checkpoint of. facts: what differs beside the tensors, such as the place in the data. alone:
-    tensors that only one of them has."""
+    tensors that only one of them has. damaged: what is not as it was written, where nothing else can be said."""
 
     step: int
     differences: tuple[Difference, ...] = ()
     facts: tuple[str, ...] = ()
     alone: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
 
     @property
     def equal(self) -> bool:
         """Whether nothing differs."""
-        return not (self.differences or self.facts or self.alone)
+        return not (self.differences or self.facts or self.alone or self.damaged)
 
 
 def compare_checkpoints(first: Path, second: Path, rtol: float = 0.0) -> Iterator[PartedCheckpoint]:
@@ -58,6 +59,11 @@ def compare_checkpoints(first: Path, second: Path, rtol: float = 0.0) -> Iterato
 
 
 def _compared(step: int, first: Path, second: Path, rtol: float) -> PartedCheckpoint:
+    damaged = [
+        f"{folder}: {problems[0]}" for folder in (first, second) if (problems := integrity.verify(folder))
+    ]
+    if damaged:
+        return PartedCheckpoint(step, damaged=tuple(damaged))
     one, two = store.contents(first), store.contents(second)
     facts = _facts(checkpoint.facts(first)), _facts(checkpoint.facts(second))
     same_layout = facts[0].pop("topology") == facts[1].pop("topology")

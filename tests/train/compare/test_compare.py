@@ -129,8 +129,13 @@ def test_checkpoints_alone_tell_it_with_data_random_numbers_and_weights_apart(
     (tmp_path / "two").rename(
         tmp_path / "changed" / "checkpoints" / "step-00000004"
     )  # the state of an earlier step
+    manifest = tmp_path / "changed" / "checkpoints" / "step-00000004" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"step": 4}))
     (other,) = compare(tmp_path / "one", tmp_path / "changed").checkpoints
     assert "extra.cursor" in other.facts and "updates" in other.facts
+    data = next((tmp_path / "changed" / "checkpoints" / "step-00000004").glob("*.distcp"))
+    data.write_bytes(data.read_bytes()[:-1])
+    assert f"damaged: {data.parent}" in said(compare(tmp_path / "one", tmp_path / "changed"))
 
 
 def test_the_command_says_it_in_lines_and_by_its_exit_code(
