@@ -79,15 +79,17 @@ class Stragglers:
         while sum(Times(*gather[0]).steps for gather in list(self._rows)[1:]) >= MOST:
             self._rows.popleft()
         times = [Times.total(of_rank) for of_rank in zip(*self._rows)]
-        if times[0].steps < LEAST:
+        steps = round(times[0].steps)
+        if not steps:
             return {}
         shares = [rank.waited / rank.seconds for rank in times]
         found = {"data_wait_share": fmean(shares), "data_wait_share_worst": max(shares)}
-        self._name_waiting(shares)
         factors = slowness([rank.computed for rank in times], self._topology)
         if factors:
             found["straggler"] = max(factors.values())
-            self._name_slow(factors, round(times[0].steps))
+        if steps >= LEAST:
+            self._name_waiting(shares)
+            self._name_slow(factors, steps)
         if self._topology.pipeline > 1:
             found["bubble"] = fmean(rank.idle / rank.schedule for rank in times)
         return found
