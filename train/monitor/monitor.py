@@ -64,7 +64,7 @@ class Monitor:
         forget_after(run_folder, start_step)
         self._metrics = Lines(run_folder / "metrics.jsonl", self._console.say)
         self._weights = Lines(run_folder / WEIGHT_DECOMPOSITION, self._console.say)
-        self._closed = False
+        self._closed, self._hurried = False, False
         self._wandb = WandbLogger(
             run_folder, logger.wandb, logger.project, self._name, self._console.say, anew
         )
@@ -122,6 +122,7 @@ class Monitor:
         if finished:
             self.status("finished")
         elif stop.signal is not None:
+            self._hurried = True
             self.note(f"{stop.signal.name} at step {self._last_step}: saved in {stop.age:.1f} s, stopped")
             self.status("stopped", signal=stop.signal.name, saved_seconds=round(stop.age, 2))
 
@@ -136,7 +137,7 @@ class Monitor:
         self._closed = True
         self._metrics.close()
         self._weights.close()
-        self._wandb.close()
+        self._wandb.close(self._hurried)
 
     def _write(self, step: int, values: Mapping[str, Any]) -> None:
         self._last_step = step

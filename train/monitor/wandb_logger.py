@@ -13,6 +13,7 @@ from train.monitor.wandb_id import WANDB_ID, fixed_id
 
 QUIETEST_LAST = ("online", "offline", "disabled")
 FINISH_SECONDS = 30.0  # that the end of a run waits for wandb
+HURRIED_SECONDS = 5.0  # the same of a run that a signal stops: it goes on later, and wandb gets the rest then
 
 
 class WandbLogger:
@@ -50,15 +51,16 @@ class WandbLogger:
             stdin=subprocess.PIPE, start_new_session=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         )  # fmt: skip
 
-    def close(self) -> None:
+    def close(self, hurried: bool = False) -> None:
         """Lets wandb finish, for a while. It tells by itself, where it was offline, how to upload."""
+        patience = HURRIED_SECONDS if hurried else FINISH_SECONDS
         if self._relay is None or self._relay.stdin is None:
             return
         self._relay.stdin.close()
         try:
-            code = self._relay.wait(FINISH_SECONDS)
+            code = self._relay.wait(patience)
         except subprocess.TimeoutExpired:
-            self._say(f"wandb is not done after {FINISH_SECONDS:g} s; it goes on by itself, and metrics.jsonl is whole")
+            self._say(f"wandb is not done after {patience:g} s; it goes on by itself, and metrics.jsonl is whole")
             return
         if code < 0:
             self._say(f"wandb's process was killed (signal {-code}); to upload: python -m train.relay run={self._folder}")

@@ -5,18 +5,20 @@ refuses to go back, so a step that is done again after a resume keeps there the 
 nothing was uploaded, the run is written anew with the values that count.
 """
 
+import fcntl
 import os
 import select
 import signal
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from train.monitor.samples import SAMPLES, Page
-from train.monitor.wandb_id import fixed_id
+from train.monitor.wandb_id import WANDB_ID, fixed_id
 from train.relay.config import RelayConfig
 from train.relay.earlier import uploaded_until
 from train.relay.opened import opened, sync_line
@@ -32,7 +34,12 @@ PAUSE = 2.0  # seconds before the second start, then twice as long each time
 def relay(config: RelayConfig) -> int:
     """Until standard input ends; 0 when wandb has all. Starts itself again when wandb's service is gone."""
     _ignore_signals()
-    folder, run = Path(config.run), None
+    with _alone(Path(config.run)):
+        return _relay(config)
+
+
+def _relay(config: RelayConfig) -> int:
+    folder = Path(config.run)
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # to wandb's makers, offline too
     os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("WANDB_DATA_DIR", str(folder.resolve() / "wandb" / "data"))  # pictures to upload; else at home
@@ -45,6 +52,23 @@ def relay(config: RelayConfig) -> int:
         return 0
     except BaseException as error:
         return _again(config, error)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Inside, the relay of an earlier process of this run has finished; it is waited for as long as it may take."""
+    fixed_id(folder, folder.name)
+    with (folder / WANDB_ID).open("a") as file:
+        for _ in range(FINISH_SECONDS):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(1.0)
+                continue
+            except OSError:  # not every file system has locks
+                pass
+            break
+        yield
 
 
 def _start(folder: Path, config: RelayConfig) -> tuple[Any, str, int]:

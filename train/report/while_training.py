@@ -27,7 +27,7 @@ def while_training_section(run: Run) -> str:
         f"The same {len(last)} held-out pages at every evaluation of “{stages[-1].name}”, read greedily by the model as it was; "
         f"the list shows the first of them, which says “{_short(last[0].reference)}”, the cards all of them after step {_step(folder)}."
     )
-    return section("Pages read while training", text, table(("step", "precision", "read"), rows) + cards(last, folder))
+    return section("Pages read while training", text, table(("step", "precision, all pages", "what the first one was read as"), rows) + cards(last, folder))
 
 
 def cards(pages: Sequence[Page], folder: Path) -> str:
