@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 
@@ -75,7 +76,7 @@ def frames_of(trace: TracebackType | None) -> list[traceback.FrameSummary]:
 
 def place(frames: Sequence[traceback.FrameSummary]) -> str:
     """Where the program stands, in words: "in all_reduce, called by _totals (parallel/engine.py:201)"."""
-    ours = [frame for frame in frames if _package(frame) in OURS]
+    ours = [frame for frame in frames if _package(frame.filename) in OURS]
     theirs = [frame for frame in frames if is_collective(frame)]
     call = next((frame.name for frame in reversed(theirs) if frame.name != "wrapper"), "")
     if not ours:
@@ -90,6 +91,7 @@ def is_collective(frame: traceback.FrameSummary) -> bool:
     return "torch/distributed" in frame.filename and not frame.name.startswith("_")
 
 
-def _package(frame: traceback.FrameSummary) -> str | None:
-    path = Path(frame.filename).resolve()
+@cache
+def _package(file: str) -> str | None:
+    path = Path(file).resolve()
     return path.relative_to(ROOT).parts[0] if path.is_relative_to(ROOT) else None
