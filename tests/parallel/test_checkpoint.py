@@ -112,7 +112,7 @@ def save_three(root: Path, keep: int = 3) -> list[Path]:
     from parallel.pieces import Piece
 
     return [
-        checkpoint.save(root, step, [Piece.whole("x", torch.full((1000,), float(step)))], {"at": step}, keep)
+        checkpoint.save(root, step, [Piece.whole("x", torch.full((1000,), float(step)))], {"step": step}, keep)
         for step in (1, 2, 3)
     ]
 
@@ -159,7 +159,7 @@ def damage_manifest(folder: Path) -> str:
 @pytest.mark.parametrize("damage", [damage_flip, damage_cut, damage_remove, damage_metadata, damage_manifest])
 def test_a_damaged_checkpoint_is_named_and_the_previous_one_taken(alone, tmp_path, capsys, damage):
     complaint = damage(save_three(tmp_path)[-1])
-    assert load_x(tmp_path) == (2.0, {"at": 2})
+    assert load_x(tmp_path) == (2.0, {"step": 2})
     printed = capsys.readouterr().err
     assert "step-00000003" in printed and complaint in printed and len(printed.splitlines()) == 1
 
@@ -253,8 +253,8 @@ def test_a_run_folder_its_root_and_one_folder_are_all_taken(alone, tmp_path):
     last = save_three(run / "checkpoints")[-1]
     for path in (run, run / "checkpoints", last):
         assert checkpoint.newest(path) == checkpoint.require(path) == last
-        assert checkpoint.facts(path) == {"at": 3}
-    assert load_x(last.with_name("step-00000002")) == (2.0, {"at": 2})
+        assert checkpoint.facts(path) == {"step": 3}
+    assert load_x(last.with_name("step-00000002")) == (2.0, {"step": 2})
 
 
 def test_what_is_no_checkpoint_is_told_apart(alone, tmp_path):
