@@ -18,7 +18,7 @@ from parallel.topology import Topology
 from train.observe.observer import Look
 from train.observe.ranks import Row
 
-MOST, LEAST = 20, 5  # steps that are judged together, and below which nobody is named: one step may be slow by chance
+MOST, LEAST = 20, 4  # steps that are judged together, and below which nobody is named: a step may be slow by chance, and a gather
 SLOW, SLOW_NO_MORE = 1.5, 1.2  # times the median at which a rank is named, and below which it may be named again
 WAITS, WAITS_NO_MORE = 0.1, 0.05  # shares of a step
 
@@ -54,6 +54,7 @@ class Stragglers:
         self._clock, self._topology, self._zero, self._nodes, self._say = clock, topology, zero, nodes, say
         self._own = [0.0] * 6
         self._rows: deque[Sequence[Row]] = deque()  # of the last gathers
+        self._suspected: set[str] = set()
         self._named: set[str] = set()
 
     def begin(self) -> None:
@@ -116,10 +117,12 @@ class Stragglers:
                   "of a step for data: its storage is slow, or reading needs more data.workers= or data.prefetch=")  # fmt: skip
 
     def _news(self, name: str, value: float, above: float, again: float) -> bool:
-        """Whether `value` has gone above a threshold for the first time since it was below `again`."""
+        """Whether `value` is above a threshold, was so at the last gather too, and nobody was told since it was below `again`."""
         if value < again:
             self._named.discard(name)
-        if value < above or name in self._named:
+        before = name in self._suspected
+        self._suspected = self._suspected | {name} if value >= above else self._suspected - {name}
+        if value < above or not before or name in self._named:
             return False
         self._named.add(name)
         return True

@@ -41,10 +41,10 @@ def window(computed: list[float], waited: list[float]) -> list[list[float]]:
 
 def test_a_rank_is_named_once_until_it_has_recovered() -> None:
     said: list[str] = []
-    watch, usual, slow = watched(said, 4), [0.5] * 4, [0.5, 0.5, 0.5, 1.0]
-    for computed in (usual, slow, slow, slow, usual, usual, slow, slow):
+    watch, usual, slow = watched(said, 4), [0.5] * 4, [0.5, 0.5, 0.5, 0.9]
+    for computed in (usual, slow, usual, slow, slow, slow, slow, usual, usual, slow, slow, slow):
         watch.judge(window(computed, [0.0] * 4), 10)
-    assert said == ["rank 3 (n1) computes 1.5 times as long as the median over the last 20 steps; the others wait"] * 2
+    assert said == ["rank 3 (n1) computes 1.8 times as long as the median over the last 20 steps; the others wait"] * 2
 
 
 def test_waiting_for_data_is_told_of_one_of_some_and_of_all() -> None:
