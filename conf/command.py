@@ -143,7 +143,8 @@ def _named(arguments: Sequence[str], names: Sequence[str]) -> Iterator[str]:
     left = iter(names)
     for argument in arguments:
         # the folders that a sweep makes have an equals sign in their names
-        is_value = ("=" not in argument and not argument.startswith("~")) or Path(argument).exists()
+        # (os.path: a list of overrides may be longer than a name can be, and is then no file's)
+        is_value = ("=" not in argument and not argument.startswith("~")) or os.path.exists(argument)
         name = next(left, None) if is_value else None
         quoted = argument.replace("\\", "\\\\").replace("'", "\\'")
         yield f"{name}='{quoted}'" if name else argument

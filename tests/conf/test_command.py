@@ -191,3 +191,9 @@ def test_a_mistake_is_answered_at_once_anywhere_without_traces(tmp_path: Path) -
     assert "python -m train: stage=pretrian" in ran.stderr
     assert list(tmp_path.iterdir()) == []
     assert used < 1.0, f"{used:.2f} s of processor, {time.monotonic() - started:.2f} s in all"
+
+
+def test_an_override_may_be_longer_than_the_name_of_a_file() -> None:
+    names: list[str] = []
+    assert answer(f"name={'x' * 300}", main=lambda config: names.append(config.name)) == 0
+    assert names == ["x" * 300]
