@@ -83,7 +83,7 @@ def through_engine(config: Config, batches: Sequence) -> Callable[[], None]:
     """A step as the training loop makes it."""
     from parallel.engine import Engine
     from train.optimizer import adamw, parameter_groups
-    from train.stage import options_of
+    from train.parts import options_of
 
     model, objective = model_and_objective(config)
     groups = parameter_groups(model, config.optim.weight_decay)
@@ -115,7 +115,7 @@ def pages(config: Config, rows: int, count: int, letters: int = 400) -> list:
     from data_pipeline.resolution import mode_of
     from data_pipeline.tokenizer import load_tokenizer
     from parallel.device import device
-    from train.stage import batch_spec
+    from train.parts import batch_spec
 
     generator, size = np.random.default_rng(0), mode_of(config.data.modes[0]).size
     collator = Collator(load_tokenizer(config.data.tokenizer), batch_spec(config))

@@ -120,15 +120,12 @@ def watch(gate: Gate, is_on: bool) -> None:
     from train import stage
     from train.monitor.monitor import Monitor
 
-    model, run = stage.observers_of, stage.run_watchers
+    own = stage.observers_of
 
     def observed(*args: Any) -> list[Any]:
-        return [gate, *(timed(gate, model(*args)) if is_on else [])]
+        return [gate, *(timed(gate, own(*args)) if is_on else [])]
 
-    def watched(*args: Any) -> list[Any]:
-        return timed(gate, run(*args)) if is_on else []
-
-    stage.observers_of, stage.run_watchers = observed, watched  # type: ignore[assignment]
+    stage.observers_of = observed
     if not is_on:
         Monitor.step = lambda *_: None  # type: ignore[method-assign]
         return

@@ -120,7 +120,7 @@ def micro_batches(config: Any, options: argparse.Namespace) -> list[Any]:
     from data_pipeline.batch import Collator
     from data_pipeline.packing import packed
     from data_pipeline.tokenizer import load_tokenizer
-    from train.stage import batch_spec
+    from train.parts import batch_spec
 
     collator = Collator(load_tokenizer(config.data.tokenizer), batch_spec(config))
     samples = [collator.sample(record(config, options.pages, number)) for number in range(options.samples)]
@@ -176,7 +176,7 @@ def training_step(config: Any, batches: list[Any]) -> Callable[[], float]:
     from train.objective import NextToken
     from train.optimizer import adamw, parameter_groups
     from train.parameters import freeze
-    from train.stage import options_of
+    from train.parts import options_of
 
     image = load_tokenizer(config.data.tokenizer).image
     precision = config.engine.precision

@@ -104,7 +104,7 @@ def ours(config: Config, batch: Any, weights: Path) -> Callable[[], float]:
     from train.objective import NextToken
     from train.optimizer import adamw, parameter_groups
     from train.parameters import freeze
-    from train.stage import options_of
+    from train.parts import options_of
 
     precision = config.engine.precision
     model = build(config.model, _image(config), config.parallel, precision=precision, device=device(), seed=0)

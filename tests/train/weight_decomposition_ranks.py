@@ -121,7 +121,7 @@ def weight_of(config: Any, folder: Path) -> Any:
     """Keys, queries and values of a run's first decoder layer."""
     from data_pipeline.tokenizer import load_tokenizer
     from parallel.snapshot import load_module
-    from train.stage import build_model
+    from train.parts import build_model
 
     model = build_model(config, load_tokenizer(config.data.tokenizer))
     load_module(folder, model)

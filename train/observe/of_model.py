@@ -11,7 +11,7 @@ from train.observe.losses import Losses
 from train.observe.observer import Observer
 
 
-def of_model(logger: LoggerConfig, engine: Engine, note: Callable[[str], None]) -> list[Observer]:
+def of_model(logger: LoggerConfig, engine: Engine, note: Callable[[str], object]) -> list[Observer]:
     """None where `logger.details_every` is 0. note: says once what cannot be looked at."""
     every = logger.details_every
     if not every:
