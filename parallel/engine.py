@@ -20,14 +20,12 @@ from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
-from megatron.core import parallel_state
 
-from parallel import deepspeed_compat, pipeline, prepare, rerun, resume
+from parallel import deepspeed_compat, pipeline, prepare, rerun, resume, totals
 from parallel.accepting import Accepts, agreed
 from parallel.base import Base
 from parallel.checkpoint_writer import Writer, Written
 from parallel.device import device
-from parallel.errors import MissingGradient, ParallelError
 from parallel.fused import FusedUpdates
 from parallel.layers import transforms_in
 from parallel.optimizer import FusedOptimizer
@@ -36,16 +34,10 @@ from parallel.pieces import Piece
 from parallel.pipeline import StageOutput
 from parallel.rerun import OwnLosses, Rerun
 from parallel.topology import Topology
+from parallel.totals import Batch
 from parallel.updates import Updates, ZeroUpdates
 
 __all__ = ["Accepts", "Batch", "Engine", "EngineOptions", "Objective", "Rerun", "StageOutput", "StepOutput"]
-
-
-class Batch(pipeline.Batch, Protocol):
-    """One micro-batch of this rank. The engine knows only its shape and how much it weighs."""
-
-    def weights(self) -> dict[str, float]:
-        """Counts that sums are divided by, by name, such as {"tokens": 512.0}. The same names on every rank."""
 
 
 class Objective(Protocol):
@@ -139,18 +131,20 @@ class Engine:
             self.module.train()
         self._reached.clear()
         accepted = agreed(accepts) if accepts else None
-        weights, normalizers, added = self._totals(batches, counts or {})
-        loss, missing, sums = self._reduce(*self._forward_backward(batches, normalizers))
-        self._refuse_missing(missing)
-        is_finite = math.isfinite(loss)
-        if not is_finite or (accepted and not accepted("loss", loss)):
+        weights, normalizers, added = totals.before(batches, counts or {}, self.topology)
+        loss, sums = self._forward_backward(batches, normalizers)
+        total, missing, summed = totals.after(loss, self._missing, sums, self.topology)
+        if missing:
+            self._refuse_missing()
+        is_finite = math.isfinite(total)
+        if not is_finite or (accepted and not accepted("loss", total)):
             self._updates.discard()
-            return StepOutput(loss, math.nan if is_finite else math.inf, True, sums, weights, added)
+            return StepOutput(total, math.nan if is_finite else math.inf, True, summed, weights, added)
         prepare.sum_tied_gradients(self._tied)
         self._placeholders.zero_gradients()
         norm, skipped = self._updates.step(partial(accepted, "grad_norm") if accepted else None)
         self._weights_changed()
-        return StepOutput(loss, norm, skipped, sums, weights, added)
+        return StepOutput(total, norm, skipped, summed, weights, added)
 
     def own_losses(self) -> tuple[float, ...]:
         """What this rank's pieces of the model added to the objective in each micro-batch of the last step; waits for the
@@ -162,7 +156,7 @@ class Engine:
 
         gradients: run backward as well, to see which are not finite.
         """
-        _, normalizers, _ = self._totals(batches, {})
+        _, normalizers, _ = totals.before(batches, {}, self.topology)
         with rerun.same_randomness(), self._updates.only_trying():
             if not gradients:
                 with torch.no_grad():
@@ -176,7 +170,7 @@ class Engine:
     def eval_step(self, batches: Sequence[Batch]) -> tuple[dict[str, float], dict[str, float]]:
         """(sums, weights) over all micro-batches and data ranks, as in a training step, without gradients, with the weights
         that are stored."""
-        weights, normalizers, _ = self._totals(batches, {})
+        weights, normalizers, _ = totals.before(batches, {}, self.topology)
 
         def stage(module: torch.nn.Module, batch: Batch) -> StageOutput:
             return self._objective(module, batch, normalizers)
@@ -264,30 +258,6 @@ class Engine:
         prepare.remove_placeholders(self.module)
         self._writer.close()
 
-    def _totals(
-        self, batches: Sequence[Batch], counts: Mapping[str, float]
-    ) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
-        """(weights over all ranks, normalizers for the objective, counts over all ranks); one small all-reduce before
-        the forward.
-        """
-        if not batches:
-            raise ParallelError("A rank got no micro-batch: every rank needs at least one in every step.")
-        local: dict[str, float] = {}
-        for batch in batches:
-            for name, value in batch.weights().items():
-                local[name] = local.get(name, 0.0) + value
-        count = len(batches)
-        values = [count, count**2, *local.values(), *counts.values()]
-        vector = torch.tensor(values, dtype=torch.float64, device=device())
-        dist.all_reduce(vector, group=parallel_state.get_data_parallel_group())
-        total, squares, *sums = vector.tolist()
-        if squares * self.topology.data != total**2:
-            raise ParallelError(
-                f"Ranks have different numbers of micro-batches ({count} here): give each the same."
-            )
-        weights, added = dict(zip(local, sums)), dict(zip(counts, sums[len(local) :]))
-        return weights, {name: (value or total) / total for name, value in weights.items()}, added
-
     def _forward_backward(
         self, batches: Sequence[Batch], normalizers: Mapping[str, float], forward_only: bool = False
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -310,38 +280,18 @@ class Engine:
         self.at_work = None
         return done
 
-    def _reduce(
-        self, loss: torch.Tensor, sums: Mapping[str, torch.Tensor]
-    ) -> tuple[float, int, dict[str, float]]:
-        """(loss of the global batch, missing gradients on all ranks, sums over data ranks and stages)."""
-        missing = torch.tensor(
-            float(len(self._names) - len(self._reached)), dtype=torch.float64, device=loss.device
-        )
-        vector = torch.cat([torch.stack([loss, missing]), pipeline.in_one(sums)])
-        pipeline.over_data_and_stages(vector)
-        if self.topology.tensor > 1:  # these ranks count the same, but for what is missing, and for faults of a machine
-            vector[0] /= self.topology.tensor
-            dist.all_reduce(vector[:2], group=parallel_state.get_tensor_model_parallel_group())
-        total, lost, *values = vector.tolist()
-        return total / self.topology.data, int(lost), pipeline.named(sums, values)
-
     def _check_backward(self) -> None:
         """Before ranks reduce a backward's gradients together, they agree that all have them: else they would wait
         for each other."""
-        missing = torch.tensor(float(len(self._names) - len(self._reached)), device=device())
+        missing = torch.tensor(float(self._missing), device=device())
         dist.all_reduce(missing)
-        self._refuse_missing(int(missing))
+        if missing:
+            self._refuse_missing()
 
-    def _refuse_missing(self, missing: int) -> None:
-        if not missing:
-            return
-        here = [name for param, name in self._names.items() if param not in self._reached]
-        found: list[list[str]] = [[] for _ in range(dist.get_world_size())]
-        dist.all_gather_object(found, here)
-        rank, names = next((rank, names) for rank, names in enumerate(found) if names)
-        raise MissingGradient(
-            f"{names[0]} got no gradient on rank {rank}"
-            + (f" (and {len(names) - 1} more parameters)" if len(names) > 1 else "")
-            + ": every trainable parameter must take part in every step, with a zero gradient if it is idle; freeze it "
-            "with stage.frozen=[...] if it is not meant to learn."
-        )
+    @property
+    def _missing(self) -> int:
+        """Trainable parameters of this rank without a gradient in this step."""
+        return len(self._names) - len(self._reached)
+
+    def _refuse_missing(self) -> None:
+        totals.refuse_missing([name for param, name in self._names.items() if param not in self._reached])
