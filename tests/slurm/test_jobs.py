@@ -203,8 +203,9 @@ def test_an_evaluation_and_a_recipe_are_jobs_too(jobs: Story) -> None:
 
 
 def test_slurm_and_our_commands_take_what_the_page_about_clusters_says(cluster: Cluster, tmp_path: Path) -> None:
-    """Each `sbatch` of docs/cluster.md, for as many nodes as there are here."""
-    text = (REPOSITORY / "docs" / "cluster.md").read_text().replace("\\\n", " ")
+    """Each `sbatch` of README.md and docs/cluster.md, for as many nodes as there are here."""
+    pages = [REPOSITORY / "README.md", REPOSITORY / "docs" / "cluster.md"]
+    text = "\n".join(page.read_text() for page in pages).replace("\\\n", " ")
     typed = re.findall(r"^(?:\w+=\$\()?sbatch (.*?)(?:\)|#.*)?$", text, re.MULTILINE)
     assert len(typed) >= 8
     for line in typed:
