@@ -18,6 +18,7 @@ from typing import Any
 
 from ranks import GPU, PRELOADED, free_ports
 
+from tests.docs.commands import ROOT
 from tests.docs.launches import Launch
 
 LONGEST = 240.0  # seconds
@@ -73,7 +74,7 @@ def _become(
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
     os.environ.clear()  # the server's is of the moment it began
     os.environ.update(environment)
-    os.environ.update(launch.environment)
+    os.environ.update(launch.environment, PYTHONPATH=str(ROOT))  # as in the folder of the repository, where readers type
     if launch.world > 1:
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(launch.world))
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
