@@ -1,5 +1,6 @@
 """The table that people see."""
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,8 @@ COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
     ("run", "left"), ("state", "left"), ("step", "right"), ("loss", "right"), ("image gain", "right"), ("pages/s", "right"),
     ("layout", "left"), ("saved", "right"), ("restarts", "right"), ("size", "right"), ("last sign", "right"), ("why", "left"),
 )  # fmt: skip
+DISPENSABLE = ("size", "layout", "restarts", "pages/s", "saved", "last sign")  # left out of a narrow terminal, in this order
+SPACES, NARROWEST_WHY, IN_FILES = 2, 24, 200  # columns between two, of a reason, of what is no terminal
 LAST = float("inf")  # what is not known comes last
 KEYS: dict[str, Callable[[Row], Any]] = {
     "name": lambda row: 0,  # as they were found: by name, stages in their order
@@ -36,18 +39,35 @@ def chosen(rows: Sequence[Row], state: str | None, sort: str) -> list[Row]:
 def show(rows: Sequence[Row], folder: Path, console: Console | None = None) -> None:
     """Prints the rows, a recipe's stages set in below it."""
     console = console or Console(highlight=False)
+    if not console.is_terminal and console.file is sys.stdout:
+        console.width = IN_FILES
     if not rows:
         console.print(f"No run in {folder}.", markup=False)
         return
     listed = {row.name for row in rows}
     lines = [_cells(row, nested=row.recipe in listed) for row in rows]
     table = Table(box=None, pad_edge=False, header_style="dim")
-    shown = [index for index in range(len(COLUMNS)) if any(line[index].plain for line in lines)]
+    shown = _fitting(lines, console.width)
     for name, justify in (COLUMNS[index] for index in shown):
         table.add_column(name, justify=justify, no_wrap=name != "why", overflow="fold")
     for line in lines:
         table.add_row(*(line[index] for index in shown))
     console.print(table)
+
+
+def _fitting(lines: Sequence[Sequence[Text]], width: int) -> list[int]:
+    """The columns that have something to say, as far as a line is long enough for them."""
+    needed = {
+        index: max(len(name), *(line[index].cell_len for line in lines))
+        for index, (name, _) in enumerate(COLUMNS)
+        if any(line[index].plain for line in lines)
+    }
+    names = {name: index for index, (name, _) in enumerate(COLUMNS)}
+    needed = {index: min(size, NARROWEST_WHY) if index == names["why"] else size for index, size in needed.items()}
+    for name in DISPENSABLE:
+        if sum(needed.values()) + SPACES * len(needed) > width:
+            needed.pop(names[name], None)
+    return list(needed)
 
 
 def _cells(row: Row, nested: bool) -> list[Text]:
