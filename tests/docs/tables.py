@@ -36,7 +36,7 @@ SHRINK = {
     "benchmarks.render": ["--pages", "2", "--samples", "2"],
     "benchmarks.packing": ["--model", "tiny", "--samples", "4", "--steps", "2"],
     "benchmarks.tune": ["--models", "tiny", "--tokens", "16", "--accumulate", "1", "--rounds", "2"],
-    "benchmarks.tuners": ["--tunes", "lora", "--base-steps", "2", "--steps", "2", "--rounds", "1"],
+    "benchmarks.tuners": ["--tunes", "lora", "--base-steps", "2", "--steps", "12", "--rounds", "1"],
     "benchmarks.quantize": ["--checkpoint", "runs/smoke", "--steps", "2", "--bits", "4", "--pages", "4"],
     "benchmarks.distill": ["--pages", "64", "--teacher-steps", "2", "--student-steps", "2", "--seeds", "1"],
 }  # fmt: skip
@@ -45,7 +45,7 @@ SHRINK = {
 SHRINK_ONE = {
     r"make smoke": ["steps=[build,encoder,pretrain,report]"],  # all steps: tests/train/recipe
     r".*recipe=smoke name=mine": ["steps=[build,encoder]"],
-    r".* profile.steps=\[10,12\]": ["stage.steps=12"],
+    r".* profile.steps=\[10,12\]": ["stage.steps=12", "data.global_batch=8"],
     r".*recipe=full": ["compare.overrides=[pages=2]"],
     r".*recipe=smoke_mix": [f"build.overrides=[workers=1,{','.join(_parts('words', *KINDS, but='pdf'))}]"],
     r".*corpus=mix_small.*": _parts(*KINDS),
