@@ -17,14 +17,29 @@ from parallel.topology import Topology, start, stop
 
 pytestmark = pytest.mark.timeout(900)  # the whole suite is one fixture
 WORLDS = (1, 2, 4)
-RINGS = (MOE, DORA)
 POISONED = ("pipeline 2", "tensor 2 x pipeline 2", "bf16, tensor 2 x pipeline 2")
 FP32, BF16_LOSS, BF16_NORM = 1e-5, 3e-2, 1e-1
 
 
-BEFORE = {
-    name: before for names in RINGS for name, before in zip(names, [list(names)[-1], *names])
-}  # each of the layouts in a ring goes on from what the one before it saved, the first from the last
+SLOW = {  # what each of these adds is in two others, too; `make test-slow` runs them
+    "tensor 2 x expert 2 on two", "pipeline 2, encoder alone", "data 2, ZeRO-3, offload, full recompute", "expert 4",
+    "frozen, data 2, ZeRO-3", "dead, data 2, ZeRO-3", "dead, expert 4", "convolution, pipeline 2",
+    "convolution, data 2, ZeRO-3", "bf16, data 2, ZeRO-2", "dora, expert 2, ZeRO-2", "dora, tensor 2",
+}  # fmt: skip
+
+
+def before(names):
+    """Each of the layouts in a ring goes on from what the one before it saved, the first from the last; slow ones from the first."""
+    ring = [name for name in names if name not in SLOW]
+    return dict(zip(ring, [ring[-1], *ring])) | {name: ring[0] for name in names if name in SLOW}
+
+
+BEFORE = before(MOE) | before(DORA)
+
+
+def each_of(names):
+    """As parameters of a test."""
+    return [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in names]
 
 
 def jobs(request):
@@ -81,7 +96,7 @@ def assert_history(history, truth, bf16):
         assert norm == pytest.approx(true_norm, rel=norm_band)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", each_of(CASES))
 def test_a_layout_trains_as_one_process_does(results, truth, name):
     case, ranks = CASES[name], results["train", name]
     expected, bf16 = truth[case.numbers], name in BF16
@@ -96,7 +111,7 @@ def test_a_layout_trains_as_one_process_does(results, truth, name):
         assert np.abs(value - true).max() <= band, key
 
 
-@pytest.mark.parametrize("name", [*MOE, *DORA])
+@pytest.mark.parametrize("name", each_of([*MOE, *DORA]))
 def test_a_layout_goes_on_from_what_another_saved(results, truth, name):
     for rank in results["resume", name]:
         assert_history(rank["history"], truth[CASES[name].numbers]["history"][SAVED_AT:], bf16=False)
