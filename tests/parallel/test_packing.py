@@ -12,13 +12,17 @@ import pytest
 import torch
 from megatron.core.transformer.enums import AttnMaskType
 from packed_ranks import CASES
-from ranks import free_ports, launch
+from ranks import asked, free_ports, launch
 
 from parallel.layers import sequence_balance_loss
 from parallel.layers.attention import CausalAttentionCore
 from parallel.topology import Topology, start, stop
 
 FP32 = 1e-5
+SLOW = {  # what each of these adds is in two others, too; `make test-slow` runs them
+    "one process, full recompute", "tensor 2, selective recompute", "pipeline 2, full recompute", "data 2, ZeRO-3",
+    "pipeline 2 x expert 2, selective recompute",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -44,18 +48,20 @@ def truth(initial):
 
 
 @pytest.fixture(scope="module")
-def results(initial):
-    """case -> what its ranks saw."""
-    found = {}
+def results(initial, request):
+    """case -> what its ranks saw, of those that this run asks for."""
+    found, wanted = {}, asked(request, test_packed_rows_train_as_each_sample_in_its_own_row_does)
     for world in (1, 2, 4):
-        names = [name for name, case in CASES.items() if case.world == world]
+        names = [name for name in wanted if CASES[name].world == world]
+        if not names:
+            continue
         ranks = launch(packed_ranks.play, world, names, free_ports(len(names)), str(initial), timeout=280)
         found |= {name: [rank[name] for rank in ranks] for name in names}
     return found
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CASES])
 def test_packed_rows_train_as_each_sample_in_its_own_row_does(results, truth, name):
     expected = truth[CASES[name].variant]
     for rank in results[name]:

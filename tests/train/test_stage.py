@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked
+
 REPOSITORY = Path(__file__).parents[2]
 STEPS = 12
-TWO = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +42,9 @@ def command(pages: Path, directory: Path, *overrides: str) -> list[str]:
     ]  # fmt: skip
 
 
-def run(
-    arguments: list[str], launcher: tuple[str, ...] = (), environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    arguments = [*launcher, *arguments[1:]] if launcher else arguments
-    return subprocess.run(arguments, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=240)
+def run(arguments: list[str], world: int = 1, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The command to its end, by as many processes as torchrun would start."""
+    return forked.run(arguments[2:], world, variables=variables)
 
 
 def run_as_srun(arguments: list[str], tasks: int) -> list[subprocess.CompletedProcess[str]]:
@@ -75,8 +74,7 @@ def losses(directory: Path) -> dict[int, tuple[float, float, int]]:
 def whole(pages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a run that went from its first step to its last, and was looked at on its way."""
     directory = tmp_path_factory.mktemp("whole")
-    environment = {name: value for name, value in os.environ.items() if name != "WANDB_MODE"}
-    done = run(command(pages, directory, "logger.wandb=offline", "logger.samples=3"), environment=environment)
+    done = run(command(pages, directory, "logger.wandb=offline", "logger.samples=3"), WANDB_MODE="online")
     assert done.returncode == 0, done.stderr
     assert f"to look: wandb leet {directory}/run; to upload: wandb sync {directory}/run/wandb/offline-run-" in done.stdout
     return directory
@@ -177,7 +175,7 @@ def test_two_data_parallel_processes_train_as_one(
     pages: Path, tmp_path: Path, uninterrupted: dict[int, tuple[float, float, int]]
 ) -> None:
     """The same global batches on two ranks: losses and norms to fp32 rounding, which training amplifies (1e-3)."""
-    done = run(command(pages, tmp_path), TWO)
+    done = run(command(pages, tmp_path), 2)
     assert done.returncode == 0, done.stderr
     for step, (loss, norm, level) in losses(tmp_path).items():
         assert (loss, norm, level) == pytest.approx(uninterrupted[step], rel=1e-3)
@@ -197,7 +195,7 @@ def test_another_run_goes_on_from_a_checkpoint_in_another_layout(
     assert list(found) == [9, 10, 11, 12]
     for step, values in found.items():
         assert values == pytest.approx(uninterrupted[step], rel=1e-3)
-    again = run(command(pages, tmp_path, *more, f"resume={whole}/run"), TWO)
+    again = run(command(pages, tmp_path, *more, f"resume={whole}/run"), 2)
     assert again.returncode == 0, again.stderr
     assert f"resumed after step 12 of {tmp_path}" in again.stdout, "the run's own checkpoint is as late, and wins"
     assert "its last step (stage.steps=12)" in again.stdout

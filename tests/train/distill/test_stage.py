@@ -3,14 +3,12 @@ followed by a stage that knows nothing of either.
 """
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[3]
-TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+from tests import forked
+
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -39,15 +37,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train(folder: Path, *overrides: str) -> list[str]:
     return [
-        "-m", "train", f"data.root={folder}/pages", f"run.directory={folder}", "stage.steps=4", "stage.checkpoint_every=4",
+        "train", f"data.root={folder}/pages", f"run.directory={folder}", "stage.steps=4", "stage.checkpoint_every=4",
         "stage.evaluate_every=4", "stage.evaluation_pages=4", "optim.warmup_steps=1", "data.global_batch=4",
         "data.micro_batch=2", "logger.console_every=1", *overrides,
     ]  # fmt: skip
 
 
-def done(arguments: list[str], launcher: tuple[str, ...] = ()) -> str:
-    command = [sys.executable, *launcher, *arguments]
-    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=400)
+def done(arguments: list[str], world: int = 1) -> str:
+    ended = forked.run(arguments, world)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
@@ -80,14 +77,13 @@ def test_a_student_of_few_vision_tokens_learns_beside_its_teacher_and_the_next_s
 def test_a_student_in_a_pipeline_learns_from_what_was_written_down(folder: Path) -> None:
     done(
         [
-            "-m",
             "train.cache_teacher",
             f"teacher={folder}/teacher",
             f"out={folder}/told",
             "top_k=16",
             "batch_size=8",
         ],
-        TWO,
+        2,
     )
     cached = (
         "stage=distill",
@@ -97,16 +93,13 @@ def test_a_student_in_a_pipeline_learns_from_what_was_written_down(folder: Path)
         "data.max_length=256",
     )
     done(train(folder, *cached, "run.name=alone"))
-    done(train(folder, *cached, "run.name=pipeline", "parallel=pp2"), TWO)
+    done(train(folder, *cached, "run.name=pipeline", "parallel=pp2"), 2)
     alone, pipeline = steps(folder / "alone"), steps(folder / "pipeline")
     assert [row["divergence"] for row in pipeline] == pytest.approx(
         [row["divergence"] for row in alone], rel=1e-4
     )
     assert [row["batch"] for row in pipeline] == [row["batch"] for row in alone]
-    again = subprocess.run(
-        [sys.executable, *train(folder, *cached, "distill.temperature=2", "run.name=other")],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=400,
-    )  # fmt: skip
+    again = forked.run(train(folder, *cached, "distill.temperature=2", "run.name=other"))
     assert (
         again.returncode == 2
         and "Choose distill.temperature=1.0" in again.stderr

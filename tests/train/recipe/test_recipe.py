@@ -1,7 +1,6 @@
 """Recipes: what they plan, what they remember, and one whole chain that stops, goes on and refuses to mix settings."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from conf.compose import compose
 from conf.errors import ConfigError
+from tests import forked
 from train.config import RecipeConfig
 from train.recipe.plan import plan, process_count
 from train.recipe.state import Ledger
@@ -140,11 +140,7 @@ def test_steps_that_a_call_leaves_out_stay_in_the_account(tmp_path: Path) -> Non
 
 def test_a_recipe_runs_to_its_report_skips_what_is_done_and_refuses_other_settings(tmp_path: Path) -> None:
     def call(*more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "train.recipe", "name=chain", "processes=2", *SMALL, *more]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=250
-        )
+        return forked.run(["train.recipe", "name=chain", *SMALL, *more], world=2, cwd=tmp_path)
 
     first = call()
     assert first.returncode == 0, first.stderr
