@@ -10,6 +10,8 @@ if [ -z "${PYTHON:-}" ]; then
     PYTHON=$MICROFICHE/.venv/bin/python
     [ -x "$PYTHON" ] || PYTHON=python3
 fi
+# Where sbatch was typed, another launcher may have left its own: ranks are Slurm's, and each start meets at a port of its own.
+unset RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
 [ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # srun does not take it from sbatch
 

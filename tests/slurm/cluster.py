@@ -94,6 +94,9 @@ class Job:
             os.kill(process, signal.SIGKILL)
 
 
+STRAY = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}  # of a launcher in the shell of sbatch
+
+
 class Cluster:
     """A sandbox of its own, in `folder`."""
 
@@ -102,7 +105,7 @@ class Cluster:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_"))}
         self._environment = {
             **kept, "SANDBOX": str(folder), "SANDBOX_NODES": str(nodes), "SANDBOX_PORT": str(port), "SLURM_CONF": str(self.config),
-            "MICROFICHE": str(REPOSITORY), "PYTHON": sys.executable,
+            "MICROFICHE": str(REPOSITORY), "PYTHON": sys.executable, **STRAY,
         }  # fmt: skip
 
     def call(self, *arguments: str, folder: Path = REPOSITORY, **more: str) -> subprocess.CompletedProcess[str]:
