@@ -68,6 +68,7 @@ SLOW = {
     r"python -m train experiment=mix_small .*": "rows of 8192 bytes",
     r".* engine.zero=3": "tests/parallel/test_layouts.py trains it in many layouts",
     r"torchrun .* -m train.generate .* tensor=2": "tests/train/generate/test_tensor_reading.py reads with tensor ranks",
+    r"python -m train .* profile.steps=.*": "tests/train/observe/test_run_watch.py profiles a run",
     r".* format=omnidocbench .*": "tests/train/evaluate/test_command.py measures it",
     r"python -m train.recipe recipe=full": "eleven steps, which tests/train/recipe runs as recipe=smoke has them",
     r"python -m benchmarks\.(?!stream).*": "measures; `--help` of it is asked in the fast test",
