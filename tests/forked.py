@@ -4,17 +4,16 @@ Real processes all the same, with arguments, environment, folder, output and exi
 are what this saves; a few tests in each room start Python itself, as people do.
 """
 
-import multiprocessing
 import os
 import runpy
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ranks import GPU, PRELOADED, free_ports
+from ranks import free_ports, process
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,14 +24,11 @@ def run(
     """`arguments` as behind `python -m`, by as many ranks as torchrun would start. What all ranks say is together; the exit code
     is that of the first rank which failed. variables: of the environment, beside its own. AssertionError after `timeout` seconds.
     """
-    multiprocessing.set_forkserver_preload(PRELOADED)
-    context = multiprocessing.get_context("spawn" if GPU else "forkserver")
     (port,) = free_ports(1)
     with tempfile.TemporaryDirectory() as said:
-        ranks = [
-            context.Process(target=_become, args=([*arguments], cwd, Path(said), {**os.environ, **(variables or {})}, _launched(rank, world, port)))
-            for rank in range(world)
-        ]
+        streams = Path(said) / "out", Path(said) / "err"
+        environment = {**os.environ, **(variables or {})}
+        ranks = [process(become, [*arguments], cwd, streams, environment | launched(rank, world, port)) for rank in range(world)]
         for rank in ranks:
             rank.start()
         deadline = time.monotonic() + timeout
@@ -49,7 +45,7 @@ def run(
     return subprocess.CompletedProcess([*arguments], code, out, err)
 
 
-def _launched(rank: int, world: int, port: int) -> dict[str, str]:
+def launched(rank: int, world: int, port: int) -> dict[str, str]:
     """What torchrun would tell a rank; nothing for a process of its own."""
     if world == 1:
         return {}
@@ -57,14 +53,24 @@ def _launched(rank: int, world: int, port: int) -> dict[str, str]:
     return {"RANK": str(rank), "LOCAL_RANK": str(rank)} | sizes
 
 
-def _become(arguments: list[str], cwd: Path, said: Path, environment: Mapping[str, str], launched: Mapping[str, str]) -> None:
-    for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(said / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+def become(
+    arguments: Sequence[str],
+    cwd: Path,
+    streams: tuple[Path, Path],
+    environment: Mapping[str, str],
+    first: Callable[[], object] | None = None,
+) -> None:
+    """What a forked process does: it turns into `python -m ARGUMENTS`. streams: files that stdout and stderr are appended to;
+    first: called before it begins.
+    """
+    for number, said in zip((1, 2), streams, strict=True):
+        os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
     os.environ.clear()  # the server's is of the moment it began
-    os.environ.update(environment)
-    os.environ.update(launched, PYTHONPATH=str(ROOT))
+    os.environ.update(environment, PYTHONPATH=str(ROOT))
     os.chdir(cwd)
+    if first is not None:
+        first()
     module, *words = arguments
     sys.argv = [f"python -m {module}", *words]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -5,21 +5,16 @@ server that the ranks of other tests come from, which has imported torch, megatr
 `python -m MODULE`.
 """
 
-import multiprocessing
 import os
-import runpy
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from ranks import GPU, PRELOADED, free_ports
+from ranks import free_ports, process
 
-from tests.docs.commands import ROOT
 from tests.docs.launches import Launch
+from tests.forked import become, launched
 
 LONGEST = 240.0  # seconds
 
@@ -40,8 +35,9 @@ def run(launch: Launch, folder: Path, said: Path, checked_only: bool = False) ->
     """
     (port,) = free_ports(1)
     began = time.monotonic()
+    arguments, first = [launch.module, *launch.arguments], _leave_out_main if checked_only else None
     ranks = [
-        process(_become, launch, folder, said, dict(os.environ), number, port, checked_only)
+        process(become, arguments, folder, (said, said), {**os.environ, **dict(launch.environment), **launched(number, launch.world, port)}, first)
         for number in range(launch.world)
     ]
     for rank in ranks:
@@ -56,33 +52,6 @@ def run(launch: Launch, folder: Path, said: Path, checked_only: bool = False) ->
             rank.join()
     codes = [rank.exitcode for rank in ranks]
     return Done(codes, said.read_text(), time.monotonic() - began)  # type: ignore[arg-type]
-
-
-def process(target: Callable[..., None], *args: Any) -> BaseProcess:
-    """A process that imports nothing anew, not started yet."""
-    multiprocessing.set_forkserver_preload(PRELOADED)
-    context = multiprocessing.get_context("spawn" if GPU else "forkserver")  # CUDA does not survive a fork
-    return context.Process(target=target, args=args)  # type: ignore[attr-defined]
-
-
-def _become(
-    launch: Launch, folder: Path, said: Path, environment: dict[str, str], rank: int, port: int, checked_only: bool
-) -> None:
-    """What a forked process does: a terminal, the environment of a shell or of torchrun, and `python -m`."""
-    for number in (1, 2):
-        os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
-    sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
-    os.environ.clear()  # the server's is of the moment it began
-    os.environ.update(environment)
-    os.environ.update(launch.environment, PYTHONPATH=str(ROOT))  # as in the folder of the repository, where readers type
-    if launch.world > 1:
-        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(launch.world))
-        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    os.chdir(folder)
-    if checked_only:
-        _leave_out_main()
-    sys.argv = [f"python -m {launch.module}", *launch.arguments]
-    runpy.run_module(launch.module, run_name="__main__", alter_sys=True)
 
 
 def _leave_out_main() -> None:

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from ranks import process
+
 from tests.docs import stand_ins
 from tests.docs.commands import Command
 from tests.docs.flow import flow
 from tests.docs.launches import Launch, launch_of
-from tests.docs.running import Done, process, run
+from tests.docs.running import Done, run
 from tests.docs.tables import REPLACED, SHRINK, SHRINK_ONE, SLOW, TAKEN_FOR_GRANTED
 
 Entry = TypeVar("Entry")

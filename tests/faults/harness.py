@@ -7,24 +7,19 @@ saves eight of the nine seconds that a run of a few steps takes. Faults live her
 
 import contextlib
 import json
-import multiprocessing
 import os
-import runpy
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from ranks import PRELOADED, free_ports
+from ranks import free_ports, process
 
 from tests.faults.injections import Fault
+from tests.forked import ROOT, become, launched
 
 STEPS = 8
-_ROOT = Path(__file__).parents[2]
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(PRELOADED)
 
 
 @dataclass
@@ -41,14 +36,15 @@ class Runs:
     ) -> "Started":
         """Begins the run in `folder`. faults: by rank."""
         name = folder.name
-        argv = ["python -m train", *self.base, f"run.directory={folder.parent}", f"run.name={name}", *overrides]
+        arguments = ["train", *self.base, f"run.directory={folder.parent}", f"run.name={name}", *overrides]
         said = (self.said or folder.parent) / f"{name}.said-{time.monotonic_ns()}"
         said.mkdir(parents=True)
         port = port or free_ports(1)[0]
-        ranks = [
-            _SERVER.Process(target=_become_train, args=(argv, dict(os.environ), rank, world, port, said, (faults or {}).get(rank)))
-            for rank in range(world)
-        ]
+        ranks = []
+        for rank in range(world):
+            environment = {**os.environ, **launched(rank, world, port), "CUDA_VISIBLE_DEVICES": ""}  # faults are injected on CPUs
+            streams = said / f"{rank}.out", said / f"{rank}.err"
+            ranks.append(process(become, arguments, ROOT, streams, environment, (faults or {}).get(rank)))
         for rank in ranks:
             rank.start()
         return Started(folder, ranks, said)
@@ -136,19 +132,3 @@ def saved(folder: Path) -> list[str]:
     with contextlib.suppress(FileNotFoundError):
         return sorted(os.listdir(folder / "checkpoints"))
     return []
-
-
-def _become_train(argv: list[str], environment: dict[str, str], rank: int, world: int, port: int, said: Path, fault: Fault | None) -> None:
-    """What a forked process does: the environment of a launcher, its own files to speak to, its fault, `python -m train`."""
-    for number, kind in ((1, "out"), (2, "err")):
-        os.dup2(os.open(said / f"{rank}.{kind}", os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
-    sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
-    os.environ.clear()  # the server's is of the moment it began
-    os.environ.update(environment)
-    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # which does not survive a fork
-    os.chdir(_ROOT)
-    if fault is not None:
-        fault()
-    sys.argv = argv
-    runpy.run_module("train", run_name="__main__", alter_sys=True)

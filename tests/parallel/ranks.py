@@ -14,6 +14,7 @@ import socket
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +30,14 @@ def launch(function: Callable[..., Any], world: int, *args: Any, timeout: float 
     An error on any rank ends all and is raised here as AssertionError with the rank's traceback.
     """
     (port,) = free_ports(1)
-    context = multiprocessing.get_context("spawn" if GPU else "forkserver")  # CUDA does not survive a fork
-    multiprocessing.set_forkserver_preload(PRELOADED)
-    pipes = [context.Pipe(duplex=False) for _ in range(world)]
+    pipes = [multiprocessing.Pipe(duplex=False) for _ in range(world)]
     ranks = [
-        context.Process(
-            target=_rank,
-            args=(pipes[rank][1], dict(os.environ), pickle.dumps((function, args)), rank, world, port),
-            daemon=True,
-        )
+        process(_rank, pipes[rank][1], dict(os.environ), pickle.dumps((function, args)), rank, world, port)
         for rank in range(world)
     ]
-    for process in ranks:
-        process.start()
+    for one in ranks:
+        one.daemon = True
+        one.start()
     try:
         answers = []
         for rank, (receiver, sender) in enumerate(pipes):
@@ -53,10 +49,17 @@ def launch(function: Callable[..., Any], world: int, *args: Any, timeout: float 
             answers.append(value)
         return answers
     finally:
-        for process in ranks:
-            process.join(5)
-            if process.is_alive():
-                process.kill()
+        for one in ranks:
+            one.join(5)
+            if one.is_alive():
+                one.kill()
+
+
+def process(target: Callable[..., None], *args: Any) -> BaseProcess:
+    """A process of the server, not started yet: it imports nothing anew."""
+    multiprocessing.set_forkserver_preload(PRELOADED)
+    context = multiprocessing.get_context("spawn" if GPU else "forkserver")  # CUDA does not survive a fork
+    return context.Process(target=target, args=args)  # type: ignore[attr-defined]
 
 
 def asked(request: Any, test: Callable[..., Any]) -> list[Any]:
