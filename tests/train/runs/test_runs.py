@@ -155,6 +155,21 @@ def test_the_table_shows_a_stranger_s_words_and_does_not_obey_them(folder: Path)
     assert "  pretrain" in text and "chain/pretrain" not in text and "silent for 3 h 00 min" in text
 
 
+def test_a_narrow_terminal_loses_whole_columns_and_no_name_or_figure(folder: Path) -> None:
+    """By their order: what a run weighs goes before how far it came."""
+    texts = {}
+    for width in (220, 80):
+        console = Console(file=io.StringIO(), width=width)
+        show(found_runs(folder), folder, console)
+        texts[width] = console.file.getvalue()  # type: ignore[attr-defined]
+    head = texts[80].splitlines()[0].split()
+    assert "size" in texts[220].splitlines()[0].split() and "size" not in head
+    assert {"run", "state", "step", "loss", "why"} <= set(head)
+    for row in found_runs(folder):
+        if row.step is not None:
+            assert f"{row.step}/{row.total_steps}" in texts[80]
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"\x00\xff\xfe", b"[1, 2]", b'{"state": 7, "step": "x"}', b"[" * 100_000, b'{"step": 1e999}'],
